@@ -1,0 +1,122 @@
+//! The declared columns of a stream: names, places in the record, types, and their Arrow schema.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+/// What a column holds, as declared in `[source.columns]`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Text,
+    /// true or false.
+    Bool,
+    /// A 64-bit signed integer.
+    Int,
+    /// A 64-bit float.
+    Float,
+    /// An exact decimal number.
+    Decimal {
+        /// Digits in all, 1 to 38.
+        precision: u8,
+        /// Digits after the point, at most `precision`.
+        scale: i8,
+    },
+    /// A point in time, written as said.
+    Timestamp(TimestampForm),
+    /// A calendar day, `2026-03-01`.
+    Date,
+    /// Any JSON value, kept as its text.
+    Json,
+}
+
+/// How a timestamp is written in the record.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimestampForm {
+    /// RFC 3339 text with its offset, `2026-03-01T08:00:00+01:00`.
+    Rfc3339,
+    /// A number: seconds since the epoch.
+    EpochSeconds,
+    /// A number: milliseconds since the epoch.
+    EpochMillis,
+    /// A number: microseconds since the epoch.
+    EpochMicros,
+}
+
+impl ColumnType {
+    /// The Arrow type that carries it.
+    #[must_use]
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Text | Self::Json => DataType::Utf8,
+            Self::Bool => DataType::Boolean,
+            Self::Int => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+            Self::Timestamp(_) => timestamp_type(),
+            Self::Date => DataType::Date32,
+        }
+    }
+}
+
+/// The one timestamp type of every stream and file: microseconds, UTC.
+#[must_use]
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// One declared column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name in SQL.
+    pub name: String,
+    /// Its place in the record, from the outermost member inwards.
+    pub path: Vec<String>,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+    /// Whether a record without the member is taken, with a null; otherwise that record is invalid.
+    pub optional: bool,
+}
+
+/// The topic's name, a text column that any query may use.
+pub const TOPIC: &str = "_topic";
+/// The record's partition, an int.
+pub const PARTITION: &str = "_partition";
+/// The record's offset, an int.
+pub const OFFSET: &str = "_offset";
+/// Kafka's own time of the record.
+pub const TIMESTAMP: &str = "_timestamp";
+/// The record's key as text, null where it is not UTF-8 or absent.
+pub const KEY: &str = "_key";
+
+/// The columns every stream has besides the declared ones, in this order, after them.
+pub const META: [&str; 5] = [TOPIC, PARTITION, OFFSET, TIMESTAMP, KEY];
+
+/// The columns of a stream: the declared ones, and [`META`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// The declared columns in the order of the pipeline file.
+    pub declared: Vec<Column>,
+    /// The name of the event-time column: a declared timestamp, or [`TIMESTAMP`].
+    pub event_time: String,
+}
+
+impl Columns {
+    /// The Arrow schema of decoded batches: the declared columns, then [`META`].
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        let declared = self.declared.iter().map(|column| Field::new(&column.name, column.kind.arrow(), true));
+        let meta = [
+            Field::new(TOPIC, DataType::Utf8, false),
+            Field::new(PARTITION, DataType::Int64, false),
+            Field::new(OFFSET, DataType::Int64, false),
+            Field::new(TIMESTAMP, timestamp_type(), true),
+            Field::new(KEY, DataType::Utf8, true),
+        ];
+        Arc::new(Schema::new(declared.chain(meta).collect::<Vec<_>>()))
+    }
+}

@@ -1,0 +1,41 @@
+//! From bytes to Arrow columns: one file a format, and the table of formats.
+//!
+//! A decoder turns the declared columns of each record into one Arrow batch and names every record that it could
+//! not read, with the reason. It decides nothing about time: windows and lateness are the engine's.
+
+pub mod column;
+
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+
+use crate::record::Records;
+
+/// Why a record is not among the rows: a short class for counting, and the text for the person who looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// One of a small fixed set, such as `tombstone`, `not_json`, `missing_column`, `wrong_type`, `out_of_range`,
+    /// `future`, `expression`; used to count invalid records by reason.
+    pub class: &'static str,
+    /// What was wrong, where and with which value; escaped and cut to a readable length.
+    pub text: String,
+}
+
+/// A batch of records, decoded: rows and rejects together are all the records.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The records as they came.
+    pub records: Records,
+    /// For each row of `batch`, the index of its record in `records`; rising.
+    pub rows: Vec<u32>,
+    /// The stream's schema (see [`column::Columns::schema`]), one row a decoded record.
+    pub batch: RecordBatch,
+    /// Event time of each row, never null; in microseconds, UTC.
+    pub event_times: TimestampMicrosecondArray,
+    /// Records that could not be decoded: index in `records`, and why; rising.
+    pub rejected: Vec<(u32, Reason)>,
+}
+
+/// One format's reader. It holds only scratch space: the same records give the same result whatever came before.
+pub trait Decode: Send {
+    /// Decodes all records; never fails as a whole.
+    fn decode(&mut self, records: Records) -> Decoded;
+}

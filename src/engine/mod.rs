@@ -1,0 +1,1 @@
+//! From decoded batches to closed windows: watermarks, lateness and partial results, pure and deterministic.

@@ -1,0 +1,1 @@
+//! Generated records: rides, with late and broken ones among them.

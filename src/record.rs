@@ -1,0 +1,181 @@
+//! Records as they come from a source, and the positions that name them.
+//!
+//! This module knows nothing of formats or windows: a record here is bytes with a place in a partition. Offsets
+//! and their ranges follow Kafka's meaning: an offset is unique in its partition, rises, and may have gaps.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// A point in time: microseconds since the epoch, UTC. Negative before 1970.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The time as RFC 3339 text in UTC, whole seconds where that is exact.
+    ///
+    /// ```
+    /// use windrow::record::Timestamp;
+    /// assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
+    /// assert_eq!(Timestamp(1_500_000).to_string(), "1970-01-01T00:00:01.500Z");
+    /// ```
+    fn rfc3339(self) -> Option<String> {
+        let time = chrono::DateTime::from_timestamp_micros(self.0)?;
+        Some(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+    }
+
+    /// This time moved by `micros`, held at the ends of the range.
+    #[must_use]
+    pub fn plus(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// This time moved back by `micros`, held at the ends of the range.
+    #[must_use]
+    pub fn minus(self, micros: i64) -> Self {
+        Self(self.0.saturating_sub(micros))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rfc3339() {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{} µs", self.0),
+        }
+    }
+}
+
+/// A partition of the topic; a file or standard input is partition 0.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partition(pub i32);
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A record's place in its partition; for files the line number, from 1.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The offset after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One record, borrowed from its [`Records`].
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Kafka's own time of the record, if it has one.
+    pub timestamp: Option<Timestamp>,
+    /// The key's bytes; `None` for a null key.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    offset: Offset,
+    timestamp: Option<Timestamp>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+}
+
+/// Records of one partition in offset order, their bytes side by side in one buffer.
+///
+/// ```
+/// use windrow::record::{Offset, Partition, Records};
+/// let mut records = Records::new(Partition(0));
+/// records.push(Offset(7), None, None, Some(b"{}"));
+/// assert_eq!(records.get(0).value, Some(&b"{}"[..]));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// The partition all of them come from.
+    pub partition: Partition,
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl Records {
+    /// No records yet, of this partition.
+    #[must_use]
+    pub fn new(partition: Partition) -> Self {
+        Self { partition, bytes: Vec::new(), places: Vec::new() }
+    }
+
+    /// Copies one record to the end. Offsets must rise from call to call; the reader checks that.
+    pub fn push(&mut self, offset: Offset, timestamp: Option<Timestamp>, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let mut keep = |part: Option<&[u8]>| {
+            part.map(|part| {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(part);
+                start..self.bytes.len()
+            })
+        };
+        let (key, value) = (keep(key), keep(value));
+        self.places.push(Place { offset, timestamp, key, value });
+    }
+
+    /// The record at `index`, counted from 0 in the order of [`Records::push`].
+    ///
+    /// # Panics
+    /// If `index` is not less than [`Records::len`].
+    #[must_use]
+    pub fn get(&self, index: usize) -> Record<'_> {
+        let place = &self.places[index];
+        Record {
+            offset: place.offset,
+            timestamp: place.timestamp,
+            key: place.key.clone().map(|range| &self.bytes[range]),
+            value: place.value.clone().map(|range| &self.bytes[range]),
+        }
+    }
+
+    /// All records in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes held by keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Drops every record before `offset`; how many were dropped.
+    pub fn drop_before(&mut self, offset: Offset) -> usize {
+        let cut = self.places.partition_point(|place| place.offset < offset);
+        self.places.drain(..cut).count()
+    }
+}

@@ -1,0 +1,1 @@
+//! JSON lines from a file or standard input.
