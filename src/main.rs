@@ -1,1 +1,7 @@
-fn main() {}
+//! The `windrow` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    windrow::cli::main()
+}

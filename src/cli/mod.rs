@@ -1,1 +1,140 @@
-//! The commands, one file each.
+//! The commands, one file each. Everything a person reads on the terminal is written here.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the terminal")]
+
+pub mod audit;
+pub mod check;
+pub mod demo;
+pub mod files;
+pub mod generate;
+pub mod run;
+pub mod status;
+mod table;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::error::Error;
+use crate::sink::store::Store;
+
+/// Windowed aggregation from Kafka to exactly one Parquet file for each closed window.
+#[derive(Debug, Parser)]
+#[command(name = "windrow", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    talk: Talk,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How much is said, and in which form.
+#[derive(Copy, Clone, Debug, clap::Args)]
+pub struct Talk {
+    /// Log only warnings and errors, and show no progress.
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// The form of log lines on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the main job on generated taxi rides; needs nothing installed
+    Demo(demo::Demo),
+    /// Run a pipeline until stopped
+    Run(run::Run),
+    /// Validate a pipeline file, its broker, its sink, and look at the topic's first records
+    Check(check::Check),
+    /// Show what is open in a sink, and why
+    Status(status::Status),
+    /// List what has been published, for people and for loaders
+    Files(files::Files),
+    /// Prove a sink sound
+    Audit(audit::Audit),
+    /// Write generated records
+    Generate(generate::Generate),
+}
+
+/// A sink on the command line.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SinkArgs {
+    /// A local folder or s3://bucket/prefix; S3 settings come from the AWS_… environment variables
+    sink: String,
+    /// A setting of the object store, such as endpoint=http://127.0.0.1:9000
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+}
+
+impl SinkArgs {
+    /// The sink, which must be there.
+    fn open(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.sink, &self.properties.iter().cloned().collect(), false)?)
+    }
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A pipeline file on the command line.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FileArg {
+    /// The pipeline file
+    file: PathBuf,
+}
+
+/// Runs the command of this process and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A thread that panics must not leave a half-alive process behind.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("windrow: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // Threads that wait on a broker or on standard input must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("windrow: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Error> {
+    let terminal = terminal::Terminal::start(cli.talk);
+    match cli.command {
+        Command::Demo(command) => command.run(&terminal).await,
+        Command::Run(command) => command.run(&terminal).await,
+        Command::Check(command) => command.run().await,
+        Command::Status(command) => command.run().await,
+        Command::Files(command) => command.run().await,
+        Command::Audit(command) => command.run(&terminal).await,
+        Command::Generate(command) => command.run(&terminal),
+    }
+}

@@ -1,1 +1,455 @@
-//! From decoded batches to closed windows: watermarks, lateness and partial results, pure and deterministic.
+//! From decoded batches to closed windows: watermarks, lateness and partial results.
+//!
+//! Pure and deterministic: batches and times go in, and what there is to commit comes out. What becomes of a record
+//! depends on its own partition's records before it and on nothing else, but for the cuts of windows that closed while
+//! the partition was idle; those are in what is committed. Files, the log and the clock are left to others.
+
+pub mod cut;
+pub mod kept;
+mod partition;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Emit, OnQuiet, WindowConfig};
+use crate::decode::{Decoded, Reason};
+use crate::log::entry::{Chunk, Counts, Entry, Hole, Quiet, Tally};
+use crate::query::{Keeps, Partial, Query, QueryError};
+use crate::record::{Offset, Partition, Timestamp};
+use crate::time::watermark::Lateness;
+use crate::time::window::Window;
+use cut::{Cut, PieceOf};
+use kept::Kept;
+use partition::PartitionState;
+pub use partition::fingerprint;
+
+/// The engine of one pipeline.
+#[derive(Debug)]
+pub struct Engine {
+    config: WindowConfig,
+    query: Arc<Query>,
+    partitions: BTreeMap<Partition, PartitionState>,
+    windows: BTreeMap<Timestamp, Open>,
+    watermark: Option<Timestamp>,
+    quiet: Option<Quiet>,
+    closing_all: bool,
+    late: Vec<Kept>,
+    invalid: Vec<Kept>,
+    kept_bytes: usize,
+    counts: Counts,
+}
+
+/// A window that still takes records.
+#[derive(Debug)]
+struct Open {
+    window: Window,
+    /// Rows of revision 0, once it is out.
+    published: Option<u64>,
+    /// By partition, records on time before late ones.
+    parts: BTreeMap<(Partition, bool), OpenPart>,
+}
+
+/// What one partition brought to a window.
+#[derive(Debug)]
+struct OpenPart {
+    partial: Partial,
+    tally: Tally,
+    /// What the log has of it.
+    stored: Vec<Chunk>,
+    /// Whether there is more than the log has.
+    dirty: bool,
+}
+
+/// Rows of one batch that go to the same place.
+struct Share {
+    window: Window,
+    apart: bool,
+    tally: Tally,
+    rows: Vec<u32>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    #[must_use]
+    pub fn new(config: WindowConfig, query: Arc<Query>) -> Self {
+        Self {
+            config,
+            query,
+            partitions: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            watermark: None,
+            quiet: None,
+            closing_all: false,
+            late: Vec::new(),
+            invalid: Vec::new(),
+            kept_bytes: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// An engine that goes on where `entry` stopped. `load` gives the batches of a state piece; it is asked for the
+    /// pieces of groups only, rows stay where they are.
+    #[must_use]
+    pub fn restore(
+        config: WindowConfig,
+        query: Arc<Query>,
+        entry: &Entry,
+        mut load: impl FnMut(&Chunk) -> Vec<arrow::array::RecordBatch>,
+    ) -> Self {
+        let mut engine = Self::new(config, query);
+        engine.watermark = entry.watermark;
+        engine.quiet = entry.quiet;
+        for (&partition, claim) in &entry.partitions {
+            engine.partitions.insert(partition, PartitionState::restore(claim));
+        }
+        for open in &entry.windows {
+            let mut parts = BTreeMap::new();
+            for part in &open.parts {
+                let partial = match engine.query.keeps() {
+                    Keeps::Rows => engine.query.partial(),
+                    Keeps::Groups => engine.query.restore(part.chunks.iter().flat_map(&mut load).collect()),
+                };
+                let state = OpenPart { partial, tally: part.tally, stored: part.chunks.clone(), dirty: false };
+                parts.insert((part.partition, part.late), state);
+            }
+            let state = Open { window: open.window, published: open.published, parts };
+            engine.windows.insert(open.window.start, state);
+        }
+        engine
+    }
+
+    /// Adds a partition that is to be read from `start`. `whole` says that nothing came before that offset.
+    pub fn add_partition(&mut self, partition: Partition, start: Offset, whole: bool) {
+        let mut state = PartitionState::new(start, self.watermark);
+        if !whole {
+            state.holes.push(Hole { after: None, before: None });
+        }
+        self.partitions.insert(partition, state);
+        self.quiet = None;
+    }
+
+    /// Accepts that the offsets from where the partition stands up to `to` are gone.
+    pub fn accept_loss(&mut self, partition: Partition, to: Offset) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            let lost = to.0.saturating_sub(state.next.0).max(0);
+            self.counts.gaps += lost.unsigned_abs();
+            state.lose(to);
+        }
+    }
+
+    /// The next offset wanted of each partition.
+    pub fn positions(&self) -> impl Iterator<Item = (Partition, Offset)> + '_ {
+        self.partitions.iter().map(|(&partition, state)| (partition, state.next))
+    }
+
+    /// The next offset wanted of one partition; `None` if it is not known.
+    #[must_use]
+    pub fn position(&self, partition: Partition) -> Option<Offset> {
+        self.partitions.get(&partition).map(|state| state.next)
+    }
+
+    /// Takes in a batch whose records are all at or after the partition's position.
+    ///
+    /// # Errors
+    /// If the query's own machinery fails; a record that it cannot take is kept as invalid instead.
+    pub fn push(&mut self, decoded: &Decoded, now: Timestamp) -> Result<(), QueryError> {
+        let records = &decoded.records;
+        let Some(last) = records.len().checked_sub(1) else { return Ok(()) };
+        let (first_offset, last) = (records.get(0).offset, records.get(last));
+        let id = records.partition;
+        let prepared = self.query.prepare(&decoded.batch)?;
+        let state = self.partitions.entry(id).or_insert_with(|| PartitionState::new(first_offset, self.watermark));
+        state.wake(first_offset, self.watermark);
+        self.quiet = None;
+
+        for (index, reason) in &decoded.rejected {
+            let kept = Kept::new(id, records.get(*index as usize), reason.clone());
+            keep_invalid(&mut self.invalid, &mut self.counts, &mut self.kept_bytes, kept);
+        }
+        let mut shares: Vec<Share> = Vec::new();
+        let mut share_of: BTreeMap<(Timestamp, bool), usize> = BTreeMap::new();
+        let (mut passed, mut failed) = (0, 0);
+        let horizon = now.plus(self.config.max_future);
+        for (row, &index) in (0u32..).zip(&decoded.rows) {
+            let time = Timestamp(decoded.event_times.value(row as usize));
+            let position = (prepared.passed.get(passed) == Some(&row)).then_some(passed);
+            passed += usize::from(position.is_some());
+            let failure = prepared.failed.get(failed).filter(|(failing, _)| *failing == row).map(|(_, why)| why);
+            failed += usize::from(failure.is_some());
+            let refusal = if time > horizon {
+                Some(("future", format!("event time {time} is ahead of the clock, which says {now}")))
+            } else {
+                failure.map(|why| ("expression", why.clone()))
+            };
+            let window = if refusal.is_none() { self.config.windows.assign(time) } else { None };
+            let Some(window) = window else {
+                let (class, text) = refusal.unwrap_or_else(|| ("out_of_range", format!("event time {time}")));
+                let mut kept = Kept::new(id, records.get(index as usize), Reason { class, text });
+                kept.event_time = Some(time);
+                keep_invalid(&mut self.invalid, &mut self.counts, &mut self.kept_bytes, kept);
+                continue;
+            };
+            let lateness = state.clock.lateness(window.end, self.config.allowed_lateness);
+            state.accept(time, self.config.watermark_delay);
+            let offset = records.get(index as usize).offset;
+            if lateness == Lateness::TooLate {
+                let text = format!(
+                    "window {} to {} was final: the partition's watermark stood at {}",
+                    window.start,
+                    window.end,
+                    state.clock.watermark().unwrap_or(time)
+                );
+                let mut kept = Kept::new(id, records.get(index as usize), Reason { class: "too_late", text });
+                (kept.event_time, kept.window) = (Some(time), Some(window));
+                self.counts.too_late += 1;
+                self.kept_bytes += kept.bytes();
+                self.late.push(kept);
+                continue;
+            }
+            let late = lateness == Lateness::Late;
+            let apart = late && self.config.emit == Emit::Early;
+            let share = match shares.last() {
+                Some(share) if share.window == window && share.apart == apart => shares.len() - 1,
+                _ => *share_of.entry((window.start, apart)).or_insert_with(|| {
+                    let tally = Tally { aggregated: 0, filtered: 0, late: 0, first: offset, last: offset };
+                    shares.push(Share { window, apart, tally, rows: Vec::new() });
+                    shares.len() - 1
+                }),
+            };
+            let share = &mut shares[share];
+            share.tally.last = offset;
+            share.tally.late += u64::from(late);
+            match position {
+                Some(position) => {
+                    share.tally.aggregated += 1;
+                    share.rows.push(u32::try_from(position).unwrap_or(u32::MAX));
+                }
+                None => share.tally.filtered += 1,
+            }
+        }
+        let read = records.len() as u64;
+        self.counts.read += read;
+        self.counts.gaps += state.advance_past(last, read);
+        for share in shares {
+            self.add(id, &prepared, share)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, id: Partition, prepared: &crate::query::Prepared, share: Share) -> Result<(), QueryError> {
+        self.counts.aggregated += share.tally.aggregated;
+        self.counts.filtered += share.tally.filtered;
+        self.counts.late += share.tally.late;
+        let open = self.windows.entry(share.window.start).or_insert_with(|| Open {
+            window: share.window,
+            published: None,
+            parts: BTreeMap::new(),
+        });
+        let part = match open.parts.entry((id, share.apart)) {
+            std::collections::btree_map::Entry::Occupied(part) => {
+                let part = part.into_mut();
+                part.tally = part.tally.and(share.tally);
+                part
+            }
+            std::collections::btree_map::Entry::Vacant(place) => place.insert(OpenPart {
+                partial: self.query.partial(),
+                tally: share.tally,
+                stored: Vec::new(),
+                dirty: true,
+            }),
+        };
+        part.dirty = true;
+        part.partial.add(prepared, &share.rows)
+    }
+
+    /// Everything of `partition` below `position` has been delivered.
+    pub fn reached(&mut self, partition: Partition, position: Offset) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            self.counts.gaps += position.0.saturating_sub(state.next.0).max(0).unsigned_abs();
+            state.next = state.next.max(position);
+        }
+    }
+
+    /// The broker's word, to a question asked at `asked`, on where `partition` ends.
+    pub fn observe_end(&mut self, partition: Partition, end: Offset, asked: Timestamp) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            if end == state.next {
+                state.clock.stand(asked);
+            } else if end > state.next {
+                state.wake(state.next, self.watermark);
+                self.quiet = None;
+            }
+        }
+    }
+
+    /// Moves the stream's watermark on as far as the partitions allow.
+    pub fn advance(&mut self, now: Timestamp) {
+        for state in self.partitions.values_mut() {
+            state.clock.settle(now, self.config.idle_timeout);
+        }
+        let clocks = || self.partitions.values().map(|state| &state.clock);
+        let reached = if clocks().any(|clock| !clock.is_idle()) {
+            clocks().filter(|clock| !clock.is_idle()).map(|clock| clock.watermark()).min().flatten()
+        } else {
+            // As if the partitions had fallen idle one after the other, the one furthest ahead last.
+            let furthest = clocks().filter_map(|clock| clock.watermark()).max().max(self.watermark);
+            let proved = clocks().filter_map(|clock| clock.proved()).min();
+            let (Some(furthest), Some(proved)) = (furthest, proved) else { return };
+            let quiet = *self.quiet.get_or_insert(Quiet { since: proved, watermark: furthest });
+            match self.config.on_quiet {
+                OnQuiet::Advance => Some(quiet.watermark.plus(proved.0.saturating_sub(quiet.since.0).max(0))),
+                OnQuiet::Hold => Some(quiet.watermark),
+            }
+        };
+        self.watermark = self.watermark.max(reached);
+    }
+
+    /// Closes every window that is open, for good.
+    pub fn close_all(&mut self) {
+        let last = self.windows.values().map(|open| open.window.end.plus(self.config.allowed_lateness)).max();
+        self.closing_all = last > self.watermark;
+        self.watermark = self.watermark.max(last);
+    }
+
+    /// Whether a window waits to be published.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        let Some(watermark) = self.watermark else { return false };
+        let lateness = self.config.allowed_lateness;
+        let ended = self.windows.values().take_while(|open| open.window.end <= watermark);
+        let early = self.config.emit == Emit::Early;
+        ended.into_iter().any(|open| open.window.end.plus(lateness) <= watermark || (early && open.published.is_none()))
+    }
+
+    /// Whether there is anything that the log does not have.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.is_due() || self.partitions.values().any(PartitionState::is_dirty)
+    }
+
+    /// The stream's watermark.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.watermark
+    }
+
+    /// Windows that take records.
+    #[must_use]
+    pub fn open_windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Counts since the last commit.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The first invalid record since the last commit.
+    #[must_use]
+    pub fn first_invalid(&self) -> Option<&Kept> {
+        self.invalid.first()
+    }
+
+    /// The last invalid record since the last commit.
+    #[must_use]
+    pub fn last_invalid(&self) -> Option<&Kept> {
+        self.invalid.last()
+    }
+
+    /// Bytes that only a commit can move out of memory: rows of raw windows, late and invalid records.
+    #[must_use]
+    pub fn unsaved_bytes(&self) -> usize {
+        let rows = match self.query.keeps() {
+            Keeps::Rows => self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum(),
+            Keeps::Groups => 0,
+        };
+        rows + self.kept_bytes
+    }
+
+    /// What there is to commit now. It has to be committed, or the engine dropped: late and invalid records move out.
+    ///
+    /// # Errors
+    /// If the query's own machinery fails.
+    pub fn cut(&mut self) -> Result<Cut, QueryError> {
+        let mut cut = Cut {
+            claims: self.partitions.iter().map(|(&partition, state)| (partition, state.claim())).collect(),
+            watermark: self.watermark,
+            quiet: self.quiet,
+            closings: Vec::new(),
+            open: Vec::new(),
+            late: std::mem::take(&mut self.late),
+            invalid: std::mem::take(&mut self.invalid),
+            counts: self.counts.clone(),
+        };
+        let (lateness, early) = (self.config.allowed_lateness, self.config.emit == Emit::Early);
+        let has = |boundary: Timestamp| self.watermark.is_some_and(|watermark| boundary <= watermark);
+        for open in self.windows.values_mut() {
+            let last = has(open.window.end.plus(lateness));
+            let closes = |with_late: bool, open: &mut Open| {
+                let boundary = if last { open.window.end.plus(lateness) } else { open.window.end };
+                let by = cut::closed_by(&cut.claims, boundary, self.quiet.is_some(), self.closing_all);
+                cut::closing(open.window, open.published, &mut open.parts, with_late, by, &cut.claims)
+            };
+            let mut closing = Vec::new();
+            if early && open.published.is_none() && has(open.window.end) {
+                let mut first = closes(false, open)?;
+                first.last = last && !open.parts.keys().any(|(_, late)| *late);
+                closing.push(first);
+            }
+            if last && !early {
+                closing.push(cut::Closing { last, ..closes(true, open)? });
+            } else if last && open.parts.keys().any(|(_, late)| *late) {
+                closing.push(cut::Closing { last, revision: 1, ..closes(true, open)? });
+            }
+            cut.closings.extend(closing);
+            if !last {
+                let mut pieces = Vec::new();
+                for (&(partition, late), part) in &mut open.parts {
+                    pieces.push(PieceOf { partition, late, tally: part.tally, state: part.snapshot()? });
+                }
+                cut.open.push(cut::StaysOpen { window: open.window, published: open.published, pieces });
+            }
+        }
+        Ok(cut)
+    }
+
+    /// The cut that `entry` was made of is in the log: what it took in is no longer kept here.
+    pub fn committed(&mut self, entry: &Entry) {
+        for (partition, state) in &mut self.partitions {
+            if let Some(claim) = entry.partitions.get(partition) {
+                state.committed(claim);
+            }
+        }
+        let mut open: BTreeMap<Timestamp, _> = entry.windows.iter().map(|open| (open.window.start, open)).collect();
+        self.windows.retain(|start, state| {
+            let Some(logged) = open.remove(start) else { return false };
+            state.published = logged.published;
+            for part in &logged.parts {
+                if let Some(state) = state.parts.get_mut(&(part.partition, part.late)) {
+                    state.stored.clone_from(&part.chunks);
+                    state.dirty = false;
+                    state.partial.forget_saved();
+                }
+            }
+            true
+        });
+        self.counts = Counts::default();
+        self.kept_bytes = 0;
+        self.closing_all = false;
+        let horizon = self.watermark.map(|watermark| watermark.minus(self.config.allowed_lateness));
+        for state in self.partitions.values_mut() {
+            state.forget_holes(horizon, &self.config.windows);
+        }
+    }
+}
+
+fn keep_invalid(invalid: &mut Vec<Kept>, counts: &mut Counts, bytes: &mut usize, kept: Kept) {
+    *counts.invalid.entry(kept.reason.class.to_owned()).or_default() += 1;
+    *bytes += kept.bytes();
+    invalid.push(kept);
+}

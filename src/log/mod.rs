@@ -1,22 +1,64 @@
-//! The commit log: the one source of truth.
+//! The commit log: the one source of truth, and what follows from it.
+//!
+//! The order of the durable steps is in the types: a [`Staged`] becomes a [`Committed`] by [`commit`], that becomes a
+//! [`Published`] by [`publish::publish`], and only that is told to Kafka. [`entry`] is the log's form and [`laws`]
+//! what must hold of it.
+
+pub mod entry;
+pub mod laws;
+pub mod publish;
+pub mod store;
 
 use std::collections::BTreeMap;
 
-use crate::error::Kind;
-use crate::record::{Offset, Partition};
+use bytes::Bytes;
 
-/// Proof that an entry and everything it names is published.
+use crate::error::{Error, Kind};
+use crate::sink::stage::Staged;
+use crate::sink::store::Store;
+pub use publish::Published;
+use store::{Appended, Stored};
+
+/// An entry that is in the log. Made by [`commit`], and by [`recover`] from what the log holds.
 #[derive(Debug)]
-pub struct Published {
-    next: BTreeMap<Partition, Offset>,
+pub struct Committed {
+    stored: Stored,
+    payload: BTreeMap<String, Bytes>,
 }
 
-impl Published {
-    /// The next offset of each partition that the log has not claimed.
+impl Committed {
+    /// The entry as it stands in the log.
     #[must_use]
-    pub fn next(&self) -> &BTreeMap<Partition, Offset> {
-        &self.next
+    pub fn stored(&self) -> &Stored {
+        &self.stored
     }
+}
+
+/// Appends a staged entry to the log, after the one it was made to follow.
+///
+/// # Errors
+/// [`LogError::Fenced`] if another instance wrote that number: what is in memory must be dropped.
+pub async fn commit(store: &Store, before: Option<&Stored>, staged: Staged) -> Result<Committed, Error> {
+    let (entry, payload) = staged.into_parts();
+    laws::check(before.map(|before| &before.entry), &entry)
+        .map_err(|broken| LogError::Internal(format!("refusing to commit: {broken}")))?;
+    match store::append(store, entry).await? {
+        Appended::Done(stored) => Ok(Committed { stored, payload }),
+        Appended::Taken(theirs) => {
+            let writer = &theirs.entry.writer;
+            Err(LogError::Fenced(format!(
+                "another instance has taken over this sink: entry {} was written by process {} on {}",
+                theirs.entry.sequence.0, writer.pid, writer.host
+            ))
+            .into())
+        }
+    }
+}
+
+/// The newest entry of the log, to finish what its writer may have left undone.
+#[must_use]
+pub fn recover(stored: Stored) -> Committed {
+    Committed { stored, payload: BTreeMap::new() }
 }
 
 /// Why the log cannot go on.
@@ -31,6 +73,9 @@ pub enum LogError {
     /// Another instance has taken over.
     #[error("{0}")]
     Fenced(String),
+    /// A fault of this program.
+    #[error("{0}")]
+    Internal(String),
 }
 
 impl LogError {
@@ -41,6 +86,7 @@ impl LogError {
             Self::Invalid(_) => Kind::Invalid,
             Self::Data(_) => Kind::Data,
             Self::Fenced(_) => Kind::Fenced,
+            Self::Internal(_) => Kind::Internal,
         }
     }
 }

@@ -1,5 +1,12 @@
 //! Files: their names, their bytes, and the store that keeps them.
 
+pub mod layout;
+pub mod parquet;
+pub mod probe;
+pub mod stage;
+pub mod state;
+pub mod store;
+
 use crate::error::Kind;
 
 /// Why the sink cannot go on.

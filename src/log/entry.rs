@@ -1,0 +1,389 @@
+//! One entry of the commit log, as a value. An entry alone is enough to start from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Emit;
+use crate::record::{Offset, Partition, Timestamp};
+use crate::time::window::Window;
+
+/// The version of the entry's form that this program writes; a newer one is refused.
+pub const FORMAT: u32 = 1;
+
+/// An entry's number: 1 for the first, then without gaps.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The first entry's number.
+    pub const FIRST: Self = Self(1);
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    /// Twenty digits, so that names sort as numbers do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}", self.0)
+    }
+}
+
+/// What one commit claims, holds open and publishes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The form's version, [`FORMAT`].
+    pub format: u32,
+    /// This entry's number.
+    pub sequence: Sequence,
+    /// SHA-256 of the entry before, in hex; none for the first.
+    pub previous: Option<String>,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Digest of query, columns and windows.
+    pub fingerprint: String,
+    /// The instance that wrote it.
+    pub writer: Writer,
+    /// When it was made, by the writer's clock.
+    pub time: Timestamp,
+    /// The topic that was read.
+    pub topic: TopicId,
+    /// When results are published.
+    pub emit: Emit,
+    /// How far a partition's watermark stays behind its newest record, in microseconds.
+    pub watermark_delay: i64,
+    /// How much longer a window takes late records in, in microseconds.
+    pub allowed_lateness: i64,
+    /// The stream's watermark; none before every partition has one.
+    pub watermark: Option<Timestamp>,
+    /// Since when every partition has been idle, and the watermark at that moment.
+    pub quiet: Option<Quiet>,
+    /// Each partition's claim.
+    pub partitions: BTreeMap<Partition, Claim>,
+    /// Windows that are still open, by start.
+    pub windows: Vec<OpenWindow>,
+    /// Too late records that wait for a file.
+    pub late: Waiting,
+    /// Invalid records that wait for a file.
+    pub invalid: Waiting,
+    /// Windows whose result this entry settles, with or without a file.
+    pub closed: Vec<ClosedWindow>,
+    /// Files this entry publishes.
+    pub files: Vec<File>,
+    /// What became of the records claimed here.
+    pub counts: Counts,
+    /// What became of all records since the first entry, this one's included.
+    pub totals: Counts,
+    /// Whether the writer left in good order after this entry.
+    pub released: bool,
+}
+
+/// Which instance wrote an entry, and where it ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Writer {
+    /// A random id, new for each start.
+    pub id: String,
+    /// The host's name.
+    pub host: String,
+    /// The process's number on that host.
+    pub pid: u32,
+    /// When that process started, as the host counts it; tells it from a later one with the same number.
+    pub started: Option<u64>,
+}
+
+/// The topic an entry speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicId {
+    /// Its name.
+    pub name: String,
+    /// The cluster's id, where it tells one.
+    pub cluster: Option<String>,
+}
+
+/// A quiet stream: every partition idle.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quiet {
+    /// Since when.
+    pub since: Timestamp,
+    /// The watermark then.
+    pub watermark: Timestamp,
+}
+
+/// What an entry takes in of one partition, and where the partition stands after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The first offset taken in; the `to` of the partition's claim before.
+    pub from: Offset,
+    /// The offset after the last one taken in.
+    pub to: Offset,
+    /// The partition's watermark after `to`.
+    pub watermark: Option<Timestamp>,
+    /// Whether the partition is idle.
+    pub idle: bool,
+    /// Since when the broker has said that the partition ends where we stand.
+    pub standing_since: Option<Timestamp>,
+    /// The last record taken in, to know the topic again.
+    pub tail: Option<Tail>,
+    /// Where the watermark was raised from outside in this claim: a record beyond the cut of a closed window is late.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raised: Vec<Raise>,
+    /// Spans of event time of which this partition has not seen every record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
+    /// Offsets in this claim that Kafka no longer had: `[first, end)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<(Offset, Offset)>,
+}
+
+/// A record to know the topic again by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tail {
+    /// Its offset.
+    pub offset: Offset,
+    /// Digest of its timestamp, key and value, in hex.
+    pub digest: String,
+}
+
+/// A partition's watermark raised to the stream's, because windows had moved on while the partition was idle or new.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raise {
+    /// From this offset on.
+    pub offset: Offset,
+    /// To this.
+    pub watermark: Timestamp,
+}
+
+/// A span of event time of which a partition has not seen every record: the run began in its middle, or records were
+/// lost and that was accepted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hole {
+    /// Windows that end at or before this are whole.
+    pub after: Option<Timestamp>,
+    /// Windows that start at or after this are whole; none while no record has come since.
+    pub before: Option<Timestamp>,
+}
+
+impl Hole {
+    /// Whether `window` may lack records for it.
+    #[must_use]
+    pub fn touches(&self, window: Window) -> bool {
+        self.after.is_none_or(|after| window.end > after) && self.before.is_none_or(|before| window.start < before)
+    }
+}
+
+/// A window that still takes records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenWindow {
+    /// Its span.
+    pub window: Window,
+    /// Whether revision 0 is out, and how many rows it had.
+    pub published: Option<u64>,
+    /// What each partition brought so far.
+    pub parts: Vec<Part>,
+}
+
+/// What one partition brought to one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The partition.
+    pub partition: Partition,
+    /// Whether these are the late records, kept apart from those on time.
+    pub late: bool,
+    /// Counts and offsets of the records in it.
+    pub tally: Tally,
+    /// The state objects that hold the partial result, in order.
+    pub chunks: Vec<Chunk>,
+}
+
+/// Records of one partition in one window, counted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// Records that passed the query's WHERE.
+    pub aggregated: u64,
+    /// Records that did not.
+    pub filtered: u64,
+    /// Of both, those that came late.
+    pub late: u64,
+    /// The first record's offset.
+    pub first: Offset,
+    /// The last record's offset.
+    pub last: Offset,
+}
+
+impl Tally {
+    /// This and `other` together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            aggregated: self.aggregated + other.aggregated,
+            filtered: self.filtered + other.filtered,
+            late: self.late + other.late,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
+/// A piece of state: a span of bytes in a state object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chunk {
+    /// The object's key in the sink.
+    pub object: String,
+    /// Where the piece begins in it.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// SHA-256 of the piece, in hex.
+    pub sha256: String,
+}
+
+/// Records that wait in the state until they are worth a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// Where they are.
+    pub chunks: Vec<Chunk>,
+    /// When the first of them came.
+    pub since: Option<Timestamp>,
+}
+
+/// A window whose result is settled by an entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClosedWindow {
+    /// Its span.
+    pub window: Window,
+    /// The result's revision.
+    pub revision: i32,
+    /// Whether nothing can change it any more.
+    pub last: bool,
+    /// What let it close.
+    pub by: ClosedBy,
+    /// Whether every record of it was seen.
+    pub complete: bool,
+    /// Rows of the result; no file if there are none.
+    pub rows: u64,
+    /// What each partition brought.
+    pub inputs: BTreeMap<Partition, Tally>,
+}
+
+/// What let a window close.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosedBy {
+    /// Every partition's own records.
+    Watermark,
+    /// Some partition was idle: the cut is where its claim ends.
+    Idle,
+    /// All were idle and time passed: the cut is where the claims end.
+    Quiet,
+    /// The operator: the cut is where the claims end.
+    CloseAll,
+}
+
+/// A file that an entry publishes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// What it holds.
+    pub kind: FileKind,
+    /// Its key before it is published.
+    pub stage: String,
+    /// Its final key.
+    pub path: String,
+    /// The window of its rows, for results.
+    pub window: Option<Window>,
+    /// The result's revision.
+    pub revision: i32,
+    /// Which part of the result, from 1.
+    pub part: u32,
+    /// How many parts the result has.
+    pub parts: u32,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+}
+
+/// What a published file holds.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// A window's first result.
+    Data,
+    /// A window's result again, late records included.
+    Correction,
+    /// Records that came too late, as they came.
+    Late,
+    /// Records that could not be read, as they came.
+    Invalid,
+}
+
+/// What became of records. `read = aggregated + filtered + too_late + invalid`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Records taken in.
+    pub read: u64,
+    /// Records that are in a window's result.
+    pub aggregated: u64,
+    /// Records that the query's WHERE left out.
+    pub filtered: u64,
+    /// Of aggregated and filtered, those that came late.
+    pub late: u64,
+    /// Records whose window was final.
+    pub too_late: u64,
+    /// Records that could not be read, by reason.
+    pub invalid: BTreeMap<String, u64>,
+    /// Offsets that held no record.
+    pub gaps: u64,
+}
+
+impl Counts {
+    /// All invalid records.
+    #[must_use]
+    pub fn invalid(&self) -> u64 {
+        self.invalid.values().sum()
+    }
+
+    /// Whether every record read is accounted for.
+    #[must_use]
+    pub fn balance(&self) -> bool {
+        self.read == self.aggregated + self.filtered + self.too_late + self.invalid()
+    }
+
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.aggregated += other.aggregated;
+        self.filtered += other.filtered;
+        self.late += other.late;
+        self.too_late += other.too_late;
+        self.gaps += other.gaps;
+        for (reason, count) in &other.invalid {
+            *self.invalid.entry(reason.clone()).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The loop that joins the stations. Start and recovery are the same path.
+
+mod open;
+pub mod turn;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::{OnInvalid, Pipeline};
+use crate::decode::Decode;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::log::entry::{Counts, Entry, Tail};
+use crate::log::publish::{publish, sweep};
+use crate::log::store::Stored;
+use crate::log::{self};
+use crate::query::Query;
+use crate::record::{Offset, Partition, Records, Timestamp};
+use crate::sink::stage::{Ending, Flush, Identity, stage};
+use crate::sink::store::Store;
+use crate::source::{Event, Source, SourceError};
+use turn::HEARTBEAT;
+
+/// How often time is looked at while no record comes.
+const TICK: Duration = Duration::from_millis(250);
+/// The least pause between two commits, in microseconds: windows that close in a burst share one.
+const BREATH: i64 = 200_000;
+/// Bytes that wait in memory for a commit before one is made at once.
+const UNSAVED_LIMIT: usize = 64 << 20;
+
+/// How a run ends by itself.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Read up to the topic's present end, then leave.
+    pub once: bool,
+    /// Close the windows still open at the end.
+    pub close_all: bool,
+}
+
+/// What a run looks like at a moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The time.
+    pub now: Timestamp,
+    /// What became of all records, since the first entry.
+    pub totals: Counts,
+    /// The stream's watermark.
+    pub watermark: Option<Timestamp>,
+    /// Windows that take records.
+    pub open_windows: usize,
+    /// Offsets read since the start, and to be read up to the end known at the start.
+    pub progress: (u64, u64),
+}
+
+/// Somebody who looks on.
+pub trait Observer: Send {
+    /// Called after each batch and a few times a second.
+    fn progress(&mut self, view: &View);
+    /// Called when an entry is in the log and published.
+    fn committed(&mut self, entry: &Entry);
+}
+
+/// An observer that looks away.
+#[derive(Debug)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn progress(&mut self, _: &View) {}
+    fn committed(&mut self, _: &Entry) {}
+}
+
+/// Everything a run is made of.
+pub struct Parts {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Its query, planned.
+    pub query: Arc<Query>,
+    /// Where records come from.
+    pub source: Box<dyn Source>,
+    /// How they are read.
+    pub decoder: Box<dyn Decode>,
+    /// Where results go.
+    pub store: Store,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who looks on.
+    pub observer: Box<dyn Observer>,
+}
+
+/// Runs until `stop` says so, the source ends, or, with `once`, the present end is reached.
+///
+/// # Errors
+/// Whatever keeps the run from going on; everything in the log stands.
+pub async fn run(parts: Parts, options: Options, mut stop: watch::Receiver<bool>) -> Result<Entry, Error> {
+    let mut run = tokio::select! {
+        run = Run::open(parts, options) => run?,
+        () = stopped(&mut stop) => return Err(Error::Usage("stopped before the run began".to_owned())),
+    };
+    let ended = run.read(options, &mut stop).await?;
+    run.finish(options, ended).await
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone can no longer ask to stop.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Why reading ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Everything there was to read has been read.
+    AtEnd,
+    /// The operator asked.
+    Stopped,
+}
+
+struct Run {
+    parts: Parts,
+    identity: Identity,
+    engine: Engine,
+    newest: Stored,
+    /// The last record that the log knows of each partition, until it is seen again.
+    known: BTreeMap<Partition, Tail>,
+    /// Where each partition ended when the run began.
+    ends: BTreeMap<Partition, Offset>,
+    began: BTreeMap<Partition, Offset>,
+    committed_at: Timestamp,
+    /// How long the last commit took, in microseconds.
+    cost: i64,
+}
+
+impl Run {
+    async fn read(&mut self, options: Options, stop: &mut watch::Receiver<bool>) -> Result<Ended, Error> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if options.once && self.is_at_end() {
+                return Ok(Ended::AtEnd);
+            }
+            let event = tokio::select! {
+                biased;
+                () = stopped(stop) => return Ok(Ended::Stopped),
+                event = self.parts.source.next() => Some(event?),
+                _ = tick.tick() => None,
+            };
+            match event {
+                Some(Event::Finished) => return Ok(Ended::AtEnd),
+                Some(event) => self.take(event).await?,
+                None => {}
+            }
+            let now = self.parts.clock.now();
+            self.engine.advance(now);
+            if self.wants_commit(now) {
+                self.commit(Ending::GOES_ON).await?;
+            }
+            self.show(now);
+        }
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Records(records) => self.take_records(records)?,
+            Event::Reached { partition, position } => self.engine.reached(partition, position),
+            Event::Ends { asked, ends } => {
+                for (partition, end) in ends {
+                    self.engine.observe_end(partition, end, asked);
+                }
+            }
+            Event::Added(partitions) => {
+                for &(partition, start) in &partitions {
+                    tracing::info!(partition = partition.0, start = start.0, "found a new partition");
+                    self.engine.add_partition(partition, start, start == Offset(0));
+                }
+                self.parts.source.assign(&partitions.into_iter().collect()).await?;
+            }
+            Event::Waiting(why) => tracing::warn!("waiting: {why}"),
+            Event::Resumed => tracing::info!("the source answers again"),
+            Event::Finished => {}
+        }
+        Ok(())
+    }
+
+    fn take_records(&mut self, mut records: Records) -> Result<(), Error> {
+        let partition = records.partition;
+        if let Some(known) = self.known.remove(&partition) {
+            self.recognize(&known, &records)?;
+        }
+        let Some(position) = self.engine.position(partition) else {
+            let text = format!("partition {partition} brings records but is not known");
+            return Err(SourceError::Data(text).into());
+        };
+        let again = records.drop_before(position);
+        if again > 0 {
+            tracing::debug!(partition = partition.0, records = again, "dropped what was counted already");
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let decoded = self.parts.decoder.decode(records);
+        self.engine.push(&decoded, self.parts.clock.now())?;
+        if self.parts.pipeline.on_invalid == OnInvalid::Fail
+            && let Some(kept) = self.engine.first_invalid()
+        {
+            let text = format!(
+                "{} partition {} offset {}: {}; on_invalid = \"fail\" stops here, \"keep\" would go on",
+                self.identity.topic.name, kept.partition, kept.offset, kept.reason.text
+            );
+            return Err(SourceError::Data(text).into());
+        }
+        Ok(())
+    }
+
+    /// Checks that the topic still holds the last record that was taken in. One that compaction removed cannot tell.
+    fn recognize(&self, known: &Tail, records: &Records) -> Result<(), Error> {
+        let first = records.get(0);
+        if first.offset != known.offset || crate::engine::fingerprint(first) == known.digest {
+            return Ok(());
+        }
+        let text = format!(
+            "{} partition {}: the record at offset {} is not the one that was counted; the topic was deleted and made \
+             anew, or this is another cluster; give the new one a new sink",
+            self.identity.topic.name, records.partition, known.offset
+        );
+        Err(SourceError::Data(text).into())
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.ends.iter().all(|(&partition, &end)| self.engine.position(partition).is_some_and(|next| next >= end))
+    }
+
+    fn wants_commit(&self, now: Timestamp) -> bool {
+        let since = now.0.saturating_sub(self.committed_at.0);
+        let interval = self.parts.pipeline.sink.commit_interval.max(self.cost.saturating_mul(10));
+        self.engine.unsaved_bytes() > UNSAVED_LIMIT
+            || (self.engine.is_due() && since >= BREATH.max(self.cost.saturating_mul(4)))
+            || (self.engine.is_dirty() && since >= interval)
+            || since >= HEARTBEAT
+    }
+
+    async fn commit(&mut self, ending: Ending) -> Result<(), Error> {
+        let started = self.parts.clock.now();
+        let cut = self.engine.cut()?;
+        let Parts { pipeline, query, store, source, observer, .. } = &mut self.parts;
+        let staged = stage(store, pipeline, &self.identity, query, Some(&self.newest), cut, ending, started).await?;
+        let committed = log::commit(store, Some(&self.newest), staged).await?;
+        let published = publish(store, &committed).await?;
+        source.commit(&published);
+        let stored = committed.stored();
+        self.engine.committed(&stored.entry);
+        sweep(store, Some(&self.newest.entry), &stored.entry).await;
+        observer.committed(&stored.entry);
+        self.newest = stored.clone();
+        self.committed_at = self.parts.clock.now();
+        self.cost = self.committed_at.0 - started.0;
+        Ok(())
+    }
+
+    async fn finish(mut self, options: Options, ended: Ended) -> Result<Entry, Error> {
+        let mut flush = Flush::WhenWorthIt;
+        if ended == Ended::AtEnd {
+            flush = Flush::Now;
+            self.observe_ends().await?;
+            if options.close_all {
+                self.engine.close_all();
+            }
+        }
+        self.commit(Ending { flush, released: true }).await?;
+        self.show(self.parts.clock.now());
+        Ok(self.newest.entry)
+    }
+
+    /// Asks once more where the partitions end: of a run by the clock, what tells idle partitions from late ones.
+    async fn observe_ends(&mut self) -> Result<(), Error> {
+        let asked = self.parts.clock.now();
+        let topic = self.parts.source.describe().await?;
+        for (partition, bounds) in topic.partitions {
+            if let Some(end) = bounds.end {
+                self.engine.observe_end(partition, end, asked);
+            }
+        }
+        self.engine.advance(self.parts.clock.now());
+        Ok(())
+    }
+
+    fn show(&mut self, now: Timestamp) {
+        let mut totals = self.newest.entry.totals.clone();
+        totals.add(self.engine.counts());
+        let mut progress = (0, 0);
+        for (partition, next) in self.engine.positions() {
+            let began = self.began.get(&partition).copied().unwrap_or(next);
+            let end = self.ends.get(&partition).copied().unwrap_or(next);
+            progress.0 += (next.min(end).0 - began.0).max(0).unsigned_abs();
+            progress.1 += (end.0 - began.0).max(0).unsigned_abs();
+        }
+        let view = View {
+            now,
+            totals,
+            watermark: self.engine.watermark(),
+            open_windows: self.engine.open_windows(),
+            progress,
+        };
+        self.parts.observer.progress(&view);
+    }
+}

@@ -1,0 +1,180 @@
+//! Beginning a run: from nothing, or from where the log stands. There is no other recovery than this.
+
+use std::collections::BTreeMap;
+
+use super::turn::wait_for_turn;
+use super::{Options, Parts, Run, writer};
+use crate::config::{OnDataLoss, SourceConfig};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::log::entry::{Chunk, Entry, Tail, TopicId};
+use crate::log::publish::{publish, sweep_leftovers};
+use crate::log::store::Stored;
+use crate::log::{self, LogError};
+use crate::query::Keeps;
+use crate::record::{Offset, Partition};
+use crate::sink::probe::probe;
+use crate::sink::stage::{Ending, Identity, stage};
+use crate::sink::state;
+use crate::source::{Bounds, SourceError, Start, Topic};
+
+impl Run {
+    pub(super) async fn open(mut parts: Parts, options: Options) -> Result<Self, Error> {
+        probe(&parts.store).await?;
+        let newest = wait_for_turn(&parts.store, &parts.pipeline, &parts.clock, !options.once).await?;
+        let topic = parts.source.describe().await?;
+        let identity = Identity {
+            pipeline: parts.pipeline.name.clone(),
+            fingerprint: parts.pipeline.fingerprint(),
+            writer: writer::this(),
+            topic: TopicId { name: topic.name.clone(), cluster: topic.cluster.clone() },
+        };
+        let engine = match &newest {
+            Some(stored) => resume(&mut parts, stored, &topic).await?,
+            None => begin(&mut parts, &topic).await?,
+        };
+        let known = newest.as_ref().map(|stored| known_records(&stored.entry, &topic)).unwrap_or_default();
+        let began: BTreeMap<Partition, Offset> = engine.positions().collect();
+        let ends = topic.partitions.iter();
+        let ends = ends.filter_map(|(&partition, bounds)| Some((partition, bounds.end?))).collect();
+
+        // The first entry of a run says where it begins; with it, whoever wrote before can write no more.
+        let mut engine = engine;
+        let now = parts.clock.now();
+        let cut = engine.cut()?;
+        let Parts { pipeline, query, store, .. } = &parts;
+        let staged = stage(store, pipeline, &identity, query, newest.as_ref(), cut, Ending::GOES_ON, now).await?;
+        let committed = log::commit(store, newest.as_ref(), staged).await?;
+        publish(store, &committed).await?;
+        engine.committed(&committed.stored().entry);
+        let newest = committed.stored().clone();
+        sweep_leftovers(store, &newest.entry).await?;
+        store.sweep_unfinished();
+
+        let from = began.iter().map(|(&partition, &next)| {
+            let seen_again = known.get(&partition).map(|tail: &Tail| tail.offset);
+            (partition, seen_again.unwrap_or(next))
+        });
+        parts.source.assign(&from.collect()).await?;
+        let committed_at = parts.clock.now();
+        Ok(Self { parts, identity, engine, newest, known, ends, began, committed_at, cost: 0 })
+    }
+}
+
+/// A run over a sink that has no log yet.
+async fn begin(parts: &mut Parts, topic: &Topic) -> Result<Engine, Error> {
+    let start = match &parts.pipeline.source {
+        SourceConfig::Kafka(kafka) => kafka.start,
+        SourceConfig::File(_) => Start::Earliest,
+    };
+    let starts = parts.source.resolve(start).await?;
+    let mut engine = Engine::new(parts.pipeline.window.clone(), parts.query.clone());
+    for (partition, from) in starts {
+        let whole = topic.partitions.get(&partition).is_some_and(|bounds| is_whole(parts, *bounds, from));
+        engine.add_partition(partition, from, whole);
+    }
+    Ok(engine)
+}
+
+/// Whether no record of the partition ever came before `from`.
+fn is_whole(parts: &Parts, bounds: Bounds, from: Offset) -> bool {
+    let first = match parts.pipeline.source {
+        SourceConfig::Kafka(_) => Offset(0),
+        SourceConfig::File(_) => bounds.start,
+    };
+    from == first
+}
+
+/// A run that goes on where the log stands.
+async fn resume(parts: &mut Parts, stored: &Stored, topic: &Topic) -> Result<Engine, Error> {
+    let entry = &stored.entry;
+    same_topic(entry, topic)?;
+    let published = publish(&parts.store, &log::recover(stored.clone())).await?;
+    let mut pieces: BTreeMap<(String, u64), Vec<_>> = BTreeMap::new();
+    if parts.query.keeps() == Keeps::Groups {
+        for chunk in entry.windows.iter().flat_map(|open| &open.parts).flat_map(|part| &part.chunks) {
+            pieces.insert((chunk.object.clone(), chunk.offset), state::read(&parts.store, chunk).await?);
+        }
+    }
+    let load = |chunk: &Chunk| pieces.remove(&(chunk.object.clone(), chunk.offset)).unwrap_or_default();
+    let mut engine = Engine::restore(parts.pipeline.window.clone(), parts.query.clone(), entry, load);
+    for (&partition, bounds) in &topic.partitions {
+        match entry.partitions.get(&partition) {
+            Some(claim) => {
+                if let Some(start) = check_bounds(topic, partition, claim.to, *bounds, parts.pipeline.on_data_loss)? {
+                    engine.accept_loss(partition, start);
+                }
+            }
+            None => engine.add_partition(partition, bounds.start, is_whole(parts, *bounds, bounds.start)),
+        }
+    }
+    parts.source.commit(&published);
+    Ok(engine)
+}
+
+fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
+    if entry.topic.name != topic.name {
+        let text = format!("this sink was filled from {}, not {}; give each its own", entry.topic.name, topic.name);
+        return Err(LogError::Invalid(text).into());
+    }
+    if let (Some(before), Some(now)) = (&entry.topic.cluster, &topic.cluster)
+        && before != now
+    {
+        let text = format!(
+            "topic {}: this is cluster {now}, but the log counts offsets of cluster {before}; offsets of two clusters \
+             have nothing in common, so the new one needs a new sink",
+            topic.name
+        );
+        return Err(SourceError::Data(text).into());
+    }
+    if let Some(partition) = entry.partitions.keys().find(|partition| !topic.partitions.contains_key(partition)) {
+        let text = format!(
+            "topic {} no longer has partition {partition}; it was deleted and made anew, which needs a new sink",
+            topic.name
+        );
+        return Err(SourceError::Data(text).into());
+    }
+    Ok(())
+}
+
+/// Checks that the topic still holds what comes next; gives the offset to go on at if a loss is accepted.
+fn check_bounds(
+    topic: &Topic,
+    partition: Partition,
+    next: Offset,
+    bounds: Bounds,
+    on_data_loss: OnDataLoss,
+) -> Result<Option<Offset>, Error> {
+    let name = &topic.name;
+    if let Some(end) = bounds.end.filter(|&end| end < next) {
+        let text = format!(
+            "topic {name} partition {partition}: offset {next} comes next, but the topic ends at {end}; it was cut or \
+             made anew, so the counted records are no longer those of the topic; start anew with a new sink"
+        );
+        return Err(SourceError::Data(text).into());
+    }
+    if bounds.start <= next {
+        return Ok(None);
+    }
+    let missing = bounds.start.0 - next.0;
+    if on_data_loss == OnDataLoss::Continue {
+        tracing::warn!(partition = partition.0, missing, "records are gone from the topic; going on without them");
+        return Ok(Some(bounds.start));
+    }
+    let text = format!(
+        "topic {name} partition {partition}: {missing} records are gone: offset {next} comes next, the topic begins at \
+         {}; to go on without them set on_data_loss = \"continue\" in [source]",
+        bounds.start
+    );
+    Err(SourceError::Data(text).into())
+}
+
+/// The last record counted of each partition, where the topic may still have it.
+fn known_records(entry: &Entry, topic: &Topic) -> BTreeMap<Partition, Tail> {
+    let tails = entry.partitions.iter().filter_map(|(&partition, claim)| Some((partition, claim.tail.clone()?)));
+    tails
+        .filter(|(partition, tail)| {
+            topic.partitions.get(partition).is_some_and(|bounds| bounds.start <= tail.offset)
+        })
+        .collect()
+}
