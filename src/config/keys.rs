@@ -1,0 +1,70 @@
+//! Every key of a pipeline file, with how it is written: the one list that unknown keys, missing keys and wrong types
+//! are told from.
+
+/// A key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The section it stands in, empty for the top; `column` for a column that is written as a table.
+    pub(super) section: &'static str,
+    /// Its name.
+    pub(super) name: &'static str,
+    /// A line as it may be written.
+    pub(super) like: &'static str,
+}
+
+const fn key(section: &'static str, name: &'static str, like: &'static str) -> Key {
+    Key { section, name, like }
+}
+
+/// Every key. The members of `properties`, `columns` and `tables` have names of their own.
+pub(super) const KEYS: &[Key] = &[
+    key("", "name", r#"name = "rides_hourly""#),
+    key("", "source", "[source]"),
+    key("", "window", "[window]"),
+    key("", "query", "[query]"),
+    key("", "tables", "[tables]"),
+    key("", "sink", "[sink]"),
+    key("source", "format", r#"format = "json""#),
+    key("source", "on_invalid", r#"on_invalid = "keep""#),
+    key("source", "on_data_loss", r#"on_data_loss = "stop""#),
+    key("source", "kafka", "[source.kafka]"),
+    key("source", "file", "[source.file]"),
+    key("source", "columns", "[source.columns]"),
+    key("source.kafka", "brokers", r#"brokers = "localhost:9092""#),
+    key("source.kafka", "topic", r#"topic = "rides""#),
+    key("source.kafka", "group", r#"group = "rides-hourly""#),
+    key("source.kafka", "start", r#"start = "earliest""#),
+    key("source.kafka", "assignment", r#"assignment = "all""#),
+    key("source.kafka", "properties", r#"properties = { "security.protocol" = "SSL" }"#),
+    key("source.file", "path", r#"path = "rides.jsonl""#),
+    key("column", "type", r#"type = "text""#),
+    key("column", "path", r#"path = "ride.fare.total""#),
+    key("column", "optional", "optional = true"),
+    key("window", "event_time", r#"event_time = "dropoff_at""#),
+    key("window", "size", r#"size = "1 hour""#),
+    key("window", "timezone", r#"timezone = "Europe/Paris""#),
+    key("window", "origin", r#"origin = "2026-03-01T00:00:00Z""#),
+    key("window", "watermark_delay", r#"watermark_delay = "10 minutes""#),
+    key("window", "allowed_lateness", r#"allowed_lateness = "2 hours""#),
+    key("window", "emit", r#"emit = "final""#),
+    key("window", "idle_timeout", r#"idle_timeout = "30 seconds""#),
+    key("window", "on_quiet", r#"on_quiet = "advance""#),
+    key("window", "max_future", r#"max_future = "1 hour""#),
+    key("query", "sql", r#"sql = "SELECT COUNT(*) AS rides FROM rides""#),
+    key("sink", "url", r#"url = "s3://lake/rides_hourly""#),
+    key("sink", "properties", r#"properties = { region = "eu-west-1" }"#),
+    key("sink", "commit_interval", r#"commit_interval = "10 seconds""#),
+    key("sink", "target_file_size", r#"target_file_size = "256 MiB""#),
+    key("sink", "late_interval", r#"late_interval = "15 minutes""#),
+    key("sink", "late_size", r#"late_size = "16 MiB""#),
+];
+
+/// The names of a section's keys.
+pub(super) fn of(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter(move |key| key.section == section).map(|key| key.name)
+}
+
+/// How a key is written.
+pub(super) fn like(section: &str, name: &str) -> &'static str {
+    KEYS.iter().find(|key| key.section == section && key.name == name).map_or("", |key| key.like)
+}
