@@ -2,11 +2,21 @@
 //!
 //! A decoder turns the declared columns of each record into one Arrow batch and names every record that it could
 //! not read, with the reason. It decides nothing about time: windows and lateness are the engine's.
+//!
+//! What the formats share is beside them: cells that take a row back (`cells`), the columns every stream has
+//! (`meta`), exact numbers and times from text (`number`, `time`), and the words for what was wrong (`reason`).
 
 pub mod column;
+pub mod json;
+mod cells;
+mod meta;
+mod number;
+mod reason;
+mod time;
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 
+use self::column::Columns;
 use crate::record::Records;
 
 /// Why a record is not among the rows: a short class for counting, and the text for the person who looks at it.
@@ -39,3 +49,21 @@ pub trait Decode: Send {
     /// Decodes all records; never fails as a whole.
     fn decode(&mut self, records: Records) -> Decoded;
 }
+
+/// A format that `source.format` may name.
+#[derive(Copy, Clone, Debug)]
+pub struct Format {
+    /// Its name in the pipeline file.
+    pub name: &'static str,
+    /// What it reads, in a line.
+    pub about: &'static str,
+    /// A reader of these columns, for the topic of that name.
+    pub decoder: fn(&Columns, &str) -> Box<dyn Decode>,
+}
+
+/// Every format, in the order that help lists them.
+pub const FORMATS: &[Format] = &[Format {
+    name: "json",
+    about: "one JSON object a record",
+    decoder: |columns, topic| Box::new(json::JsonDecoder::new(columns, topic)),
+}];

@@ -1,0 +1,326 @@
+//! JSON records: one object a record, of which only the declared members are read.
+//!
+//! One pass finds the wanted members and skips the rest; no tree is built. What is exact: integers and decimals come
+//! from the digits of the text, never through a float, and what would have to be rounded or wrapped is refused.
+//!
+//! A record is refused, with class and reason, unless it is one JSON object and nothing else, not nested deeper than
+//! 64, has every required member once and not null (`null` counts as a value only of an optional column, as its null;
+//! the event time is always required), and each value is of its column's type.
+//!
+//! What is not looked at, in members that no column reads: whether strings are UTF-8 and their surrogates paired, and
+//! whether names come twice. In all else a skipped value must be JSON too.
+
+mod scan;
+mod value;
+mod wanted;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+
+use self::scan::{Broken, Kind, Raw, Scanner, TOO_DEEP};
+use self::wanted::{ROOT, Wanted};
+use super::cells::Cells;
+use super::column::{Column, ColumnType, Columns, META, TIMESTAMP};
+use super::meta::{Meta, TopicColumn};
+use super::reason::{self, Misfit};
+use super::{Decode, Decoded, Reason};
+use crate::record::{Record, Records};
+
+/// The reader of JSON records.
+///
+/// ```
+/// use windrow::decode::column::{Column, ColumnType, Columns};
+/// use windrow::decode::{Decode, json::JsonDecoder};
+/// use windrow::record::{Offset, Partition, Records, Timestamp};
+///
+/// let fare = Column { name: "fare".into(), path: vec!["fare".into()], kind: ColumnType::Int, optional: false };
+/// let columns = Columns { declared: vec![fare], event_time: "_timestamp".into() };
+/// let mut records = Records::new(Partition(0));
+/// records.push(Offset(0), Some(Timestamp(0)), None, Some(br#"{"fare": 12, "tip": 3}"#));
+/// records.push(Offset(1), Some(Timestamp(0)), None, Some(br#"{"fare": "free"}"#));
+///
+/// let decoded = JsonDecoder::new(&columns, "rides").decode(records);
+/// assert_eq!(decoded.rows, [0]);
+/// assert_eq!(decoded.rejected[0].1.text, "fare: a whole number expected, found \"free\"");
+/// ```
+#[derive(Debug)]
+pub struct JsonDecoder {
+    columns: Vec<Column>,
+    /// Whether a record without the column's value is refused.
+    required: Vec<bool>,
+    schema: SchemaRef,
+    event_time: EventTime,
+    wanted: Wanted,
+    topic: TopicColumn,
+    /// Text bytes of each column in the batch before, as a guess at this one's.
+    text_bytes: Vec<usize>,
+    scratch: Vec<u8>,
+    /// Counts records, so that a wanted member knows whether it was seen in this one.
+    record: u64,
+}
+
+/// Where event times come from.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum EventTime {
+    Column(usize),
+    /// Kafka's own time of the record.
+    Record,
+    /// The named column is no declared timestamp: no record has a time.
+    Undeclared,
+}
+
+const NO_RECORD_TIME: &str = "_timestamp: the record has no time of its own";
+
+impl JsonDecoder {
+    /// A reader of these columns. `topic` is what `_topic` says.
+    #[must_use]
+    pub fn new(columns: &Columns, topic: &str) -> Self {
+        let is_event_time =
+            |column: &Column| column.name == columns.event_time && matches!(column.kind, ColumnType::Timestamp(_));
+        let event_time = match columns.declared.iter().position(is_event_time) {
+            _ if columns.event_time == TIMESTAMP => EventTime::Record,
+            Some(index) => EventTime::Column(index),
+            None => EventTime::Undeclared,
+        };
+        let required = |(index, column): (usize, &Column)| !column.optional || event_time == EventTime::Column(index);
+        Self {
+            required: columns.declared.iter().enumerate().map(required).collect(),
+            schema: columns.schema(),
+            event_time,
+            wanted: Wanted::new(&columns.declared),
+            topic: TopicColumn::new(topic),
+            text_bytes: vec![0; columns.declared.len()],
+            scratch: Vec::new(),
+            record: 0,
+            columns: columns.declared.clone(),
+        }
+    }
+
+    /// Adds the record's values as row `row` of `cells`. What is left there after an error is the caller's to take back.
+    #[inline]
+    fn read(&mut self, record: &Record<'_>, cells: &mut [Cells], row: usize) -> Result<(), Box<Reason>> {
+        let Some(value) = record.value else {
+            return Err(rejection(reason::TOMBSTONE, "the value is null"));
+        };
+        self.record += 1;
+        let mut reader = Reader {
+            scanner: Scanner::new(value),
+            columns: &self.columns,
+            required: &self.required,
+            wanted: &mut self.wanted,
+            scratch: &mut self.scratch,
+            cells,
+            filled: 0,
+            record: self.record,
+        };
+        reader.whole(row).map_err(|fault| match fault {
+            Fault::Reason(reason) => reason,
+            Fault::Broken(broken) => not_json(value, broken),
+        })?;
+        match self.event_time {
+            EventTime::Column(_) => Ok(()),
+            EventTime::Record if record.timestamp.is_some() => Ok(()),
+            EventTime::Record => Err(rejection(reason::MISSING_COLUMN, NO_RECORD_TIME)),
+            EventTime::Undeclared => Err(rejection(reason::MISSING_COLUMN, "the event time is no declared timestamp")),
+        }
+    }
+}
+
+impl Decode for JsonDecoder {
+    fn decode(&mut self, records: Records) -> Decoded {
+        let count = records.len();
+        let cells = self.columns.iter().zip(&self.text_bytes);
+        let mut cells: Vec<Cells> = cells.map(|(column, &bytes)| Cells::new(column.kind, count, bytes)).collect();
+        let mut meta = Meta::new(&self.topic, count);
+        let mut rows = Vec::with_capacity(count);
+        let mut rejected = Vec::new();
+        for (index, record) in (0u32..).zip(records.iter()) {
+            let read = self.read(&record, &mut cells, rows.len());
+            match read.and_then(|()| meta.push(&record).map_err(|misfit| rejection(misfit.class, misfit.why))) {
+                Ok(()) => rows.push(index),
+                Err(reason) => {
+                    cells.iter_mut().for_each(|cells| cells.truncate(rows.len()));
+                    rejected.push((index, *reason));
+                }
+            }
+        }
+        self.text_bytes = cells.iter().map(Cells::text_bytes).collect();
+        let arrays = cells.into_iter().map(Cells::finish);
+        let arrays = arrays.chain(meta.finish(&mut self.topic, records.partition)).collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays).expect("each column has its type and one length");
+        let event_times = match self.event_time {
+            EventTime::Column(index) => index,
+            EventTime::Record | EventTime::Undeclared => {
+                self.columns.len() + META.iter().position(|&name| name == TIMESTAMP).unwrap_or_default()
+            }
+        };
+        let event_times = batch.column(event_times).as_primitive::<TimestampMicrosecondType>().clone();
+        Decoded { records, rows, batch, event_times, rejected }
+    }
+}
+
+/// Why reading a record ended early. Small, since every step of the way may return it.
+#[derive(Debug)]
+enum Fault {
+    Broken(Broken),
+    Reason(Box<Reason>),
+}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// One record being read.
+struct Reader<'a> {
+    scanner: Scanner<'a>,
+    columns: &'a [Column],
+    required: &'a [bool],
+    wanted: &'a mut Wanted,
+    scratch: &'a mut Vec<u8>,
+    cells: &'a mut [Cells],
+    /// How many columns have their value of this record.
+    filled: usize,
+    record: u64,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn whole(&mut self, row: usize) -> Result<(), Fault> {
+        self.scanner.space();
+        if self.scanner.peek() != Some(b'{') {
+            return self.no_object();
+        }
+        self.object(ROOT)?;
+        self.scanner.space();
+        if self.scanner.peek().is_some() {
+            return Ok(self.scanner.broken("the end of the record")?);
+        }
+        if self.filled < self.columns.len() {
+            return self.fill(row);
+        }
+        Ok(())
+    }
+
+    /// Goes past the object that begins here, and takes the members wanted under `node`.
+    fn object(&mut self, node: usize) -> Result<(), Fault> {
+        let mut more = self.scanner.open(b'}')?;
+        let mut position = 0;
+        while more {
+            match self.wanted.member(node, position, &mut self.scanner)? {
+                Some(member) => self.member(member)?,
+                None => {
+                    self.scanner.value()?;
+                }
+            }
+            position += 1;
+            more = self.scanner.goes_on(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// Goes past the value of a wanted member, and gives it to the columns that read it.
+    #[inline]
+    fn member(&mut self, node: usize) -> Result<(), Fault> {
+        let wanted = &mut self.wanted.nodes[node];
+        if wanted.seen == self.record {
+            let text = format!("{}: the member is there twice", wanted.path);
+            return Err(Fault::Reason(rejection(reason::DUPLICATE, text)));
+        }
+        wanted.seen = self.record;
+        let raw = if wanted.members.is_empty() { self.scanner.value()? } else { self.branch(node)? };
+        for index in 0..self.wanted.nodes[node].columns.len() {
+            self.put(self.wanted.nodes[node].columns[index], raw)?;
+        }
+        Ok(())
+    }
+
+    /// Goes past a value of which columns read members. Calls itself only as deep as declared paths go.
+    fn branch(&mut self, node: usize) -> Result<Raw, Fault> {
+        let start = self.scanner.at;
+        if self.scanner.peek() == Some(b'{') {
+            self.object(node)?;
+            return Ok(Raw { kind: Kind::Object, start, end: self.scanner.at, escaped: false, ascii: false });
+        }
+        let raw = self.scanner.value()?;
+        if raw.kind == Kind::Null {
+            return Ok(raw);
+        }
+        let (path, found) = (&self.wanted.nodes[node].path, reason::excerpt(&self.scanner.bytes[raw.start..raw.end]));
+        let text = format!("{path}: an object expected, found {found}");
+        Err(Fault::Reason(rejection(reason::WRONG_TYPE, text)))
+    }
+
+    #[inline]
+    fn put(&mut self, column: usize, raw: Raw) -> Result<(), Fault> {
+        self.filled += 1;
+        let cells = &mut self.cells[column];
+        if raw.kind == Kind::Null {
+            if self.required[column] {
+                return Err(Fault::Reason(Box::new(reason::missing(&self.columns[column], "the member is null"))));
+            }
+            cells.push_null();
+            return Ok(());
+        }
+        match value::push(&mut cells.values, raw, self.scanner.bytes, self.scratch) {
+            Ok(()) => cells.filled(),
+            Err(misfit) => return Err(self.misfit(column, raw, misfit)),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn misfit(&self, column: usize, raw: Raw, misfit: Misfit) -> Fault {
+        let found = &self.scanner.bytes[raw.start..raw.end];
+        Fault::Reason(Box::new(reason::misfit(&self.columns[column], found, misfit)))
+    }
+
+    /// Gives a null to every column whose member did not come.
+    fn fill(&mut self, row: usize) -> Result<(), Fault> {
+        for (index, cells) in self.cells.iter_mut().enumerate().filter(|(_, cells)| cells.len() == row) {
+            if self.required[index] {
+                let reason = reason::missing(&self.columns[index], "the member is missing");
+                return Err(Fault::Reason(Box::new(reason)));
+            }
+            cells.push_null();
+        }
+        Ok(())
+    }
+
+    /// The reason for a record that does not begin as an object.
+    #[cold]
+    fn no_object(&mut self) -> Result<(), Fault> {
+        let bytes = self.scanner.bytes;
+        let text = match bytes {
+            [] => "the value is empty".into(),
+            _ if self.scanner.peek().is_none() => "the value is white space alone".into(),
+            [0, _, _, _, _, ..] => "the value begins as a schema registry's formats do (Avro, Protobuf)".into(),
+            [0xef, 0xbb, 0xbf, ..] => "the value begins with a byte order mark".into(),
+            _ => format!("the value is {}, not an object", value::described(self.scanner.value()?.kind)),
+        };
+        Err(Fault::Reason(rejection(reason::NOT_JSON, text)))
+    }
+}
+
+#[cold]
+fn rejection(class: &'static str, text: impl Into<String>) -> Box<Reason> {
+    Box::new(Reason { class, text: text.into() })
+}
+
+#[cold]
+fn not_json(bytes: &[u8], broken: Broken) -> Box<Reason> {
+    /// Enough to find the place by eye.
+    const SHOWN: usize = 16;
+    let Broken { at, expected } = broken;
+    let text = match &bytes[at.min(bytes.len())..] {
+        _ if expected == TOO_DEEP => format!("byte {at}: {TOO_DEEP}"),
+        [] => format!("it ends at byte {at}, where {expected} should be"),
+        rest => format!("byte {at}: {expected} expected, found {}", reason::excerpt(&rest[..rest.len().min(SHOWN)])),
+    };
+    rejection(reason::NOT_JSON, text)
+}
