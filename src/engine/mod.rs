@@ -93,13 +93,15 @@ impl Engine {
 
     /// An engine that goes on where `entry` stopped. `load` gives the batches of a state piece; it is asked for the
     /// pieces of groups only, rows stay where they are.
-    #[must_use]
+    ///
+    /// # Errors
+    /// If a piece is not what the query saves.
     pub fn restore(
         config: WindowConfig,
         query: Arc<Query>,
         entry: &Entry,
         mut load: impl FnMut(&Chunk) -> Vec<arrow::array::RecordBatch>,
-    ) -> Self {
+    ) -> Result<Self, QueryError> {
         let mut engine = Self::new(config, query);
         engine.watermark = entry.watermark;
         engine.quiet = entry.quiet;
@@ -111,7 +113,10 @@ impl Engine {
             for part in &open.parts {
                 let partial = match engine.query.keeps() {
                     Keeps::Rows => engine.query.partial(),
-                    Keeps::Groups => engine.query.restore(part.chunks.iter().flat_map(&mut load).collect()),
+                    Keeps::Groups => {
+                        let saved: Vec<_> = part.chunks.iter().flat_map(&mut load).collect();
+                        engine.query.restore(&saved)?
+                    }
                 };
                 let state = OpenPart { partial, tally: part.tally, stored: part.chunks.clone(), dirty: false };
                 parts.insert((part.partition, part.late), state);
@@ -119,7 +124,7 @@ impl Engine {
             let state = Open { window: open.window, published: open.published, parts };
             engine.windows.insert(open.window.start, state);
         }
-        engine
+        Ok(engine)
     }
 
     /// Adds a partition that is to be read from `start`. `whole` says that nothing came before that offset.
@@ -172,6 +177,9 @@ impl Engine {
         }
         let mut shares: Vec<Share> = Vec::new();
         let mut share_of: BTreeMap<(Timestamp, bool), usize> = BTreeMap::new();
+        // Neighbours mostly share a window.
+        let mut window_at_hand: Option<Window> = None;
+        let mut share_at_hand = 0;
         let (mut passed, mut failed) = (0, 0);
         let horizon = now.plus(self.config.max_future);
         for (row, &index) in (0u32..).zip(&decoded.rows) {
@@ -185,8 +193,10 @@ impl Engine {
             } else {
                 failure.map(|why| ("expression", why.clone()))
             };
-            let window = if refusal.is_none() { self.config.windows.assign(time) } else { None };
-            let Some(window) = window else {
+            if !window_at_hand.is_some_and(|window| window.contains(time)) {
+                window_at_hand = self.config.windows.assign(time);
+            }
+            let Some(window) = window_at_hand.filter(|_| refusal.is_none()) else {
                 let (class, text) = refusal.unwrap_or_else(|| ("out_of_range", format!("event time {time}")));
                 let mut kept = Kept::new(id, records.get(index as usize), Reason { class, text });
                 kept.event_time = Some(time);
@@ -212,15 +222,15 @@ impl Engine {
             }
             let late = lateness == Lateness::Late;
             let apart = late && self.config.emit == Emit::Early;
-            let share = match shares.last() {
-                Some(share) if share.window == window && share.apart == apart => shares.len() - 1,
+            share_at_hand = match shares.get(share_at_hand) {
+                Some(share) if share.window == window && share.apart == apart => share_at_hand,
                 _ => *share_of.entry((window.start, apart)).or_insert_with(|| {
                     let tally = Tally { aggregated: 0, filtered: 0, late: 0, first: offset, last: offset };
                     shares.push(Share { window, apart, tally, rows: Vec::new() });
                     shares.len() - 1
                 }),
             };
-            let share = &mut shares[share];
+            let share = &mut shares[share_at_hand];
             share.tally.last = offset;
             share.tally.late += u64::from(late);
             match position {

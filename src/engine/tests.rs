@@ -247,7 +247,7 @@ impl<'a> World<'a> {
             pieces.insert((chunk.object.clone(), chunk.offset), batches);
         }
         let load = |chunk: &log::entry::Chunk| pieces[&(chunk.object.clone(), chunk.offset)].clone();
-        self.engine = Engine::restore(self.pipeline.window.clone(), self.query.clone(), entry, load);
+        self.engine = Engine::restore(self.pipeline.window.clone(), self.query.clone(), entry, load).unwrap();
     }
 
     async fn finish(mut self) -> (Entry, Found, BTreeMap<Partition, Vec<Raise>>) {
@@ -289,9 +289,11 @@ impl Found {
                     let (n, s, lo, hi) = (int("n"), int("s"), int("lo"), int("hi"));
                     for row in 0..batch.num_rows() {
                         assert_eq!(starts.value(row), start.0, "{path}");
-                        let values = (keys.value(row).to_owned(), n.value(row), s.value(row), lo.value(row), hi.value(row));
+                        let values =
+                            (keys.value(row).to_owned(), n.value(row), s.value(row), lo.value(row), hi.value(row));
                         found.results.entry((start, revision)).or_default().push(values);
-                        let text = |column: &dyn Array| arrow::util::display::array_value_to_string(column, row).unwrap();
+                        let text =
+                            |column: &dyn Array| arrow::util::display::array_value_to_string(column, row).unwrap();
                         let text: Vec<_> = batch.columns().iter().map(|column| text(column)).collect();
                         found.files.entry(path.clone()).or_default().push(text.join(","));
                     }

@@ -97,7 +97,7 @@ async fn resume(parts: &mut Parts, stored: &Stored, topic: &Topic) -> Result<Eng
         }
     }
     let load = |chunk: &Chunk| pieces.remove(&(chunk.object.clone(), chunk.offset)).unwrap_or_default();
-    let mut engine = Engine::restore(parts.pipeline.window.clone(), parts.query.clone(), entry, load);
+    let mut engine = Engine::restore(parts.pipeline.window.clone(), parts.query.clone(), entry, load)?;
     for (&partition, bounds) in &topic.partitions {
         match entry.partitions.get(&partition) {
             Some(claim) => {

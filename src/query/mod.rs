@@ -1,7 +1,36 @@
 //! SQL over one window, split in two: what is done record by record and kept as mergeable partial results, and what
 //! runs once over the closed window.
+//!
+//! Parsing, planning, expressions and accumulators are DataFusion's. What is done here is the cut through its plan:
+//! [`plan`] reads the text, [`split`] finds the cut, [`lower`] is what every batch passes through, [`partial`] is what
+//! an open window keeps, and [`upper`] gives the rows of a closed one.
 
+mod exact;
+mod lower;
+mod partial;
+mod plan;
+mod split;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod upper;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
+
+use crate::decode::column::Columns;
 use crate::error::Kind;
+use lower::Lower;
+pub use lower::Prepared;
+use partial::Grouping;
+pub use partial::{Partial, Snapshot};
+use upper::Upper;
 
 /// Why a query cannot be planned or run.
 #[derive(Debug, thiserror::Error)]
@@ -27,4 +56,136 @@ impl QueryError {
             Self::Internal(_) => Kind::Internal,
         }
     }
+
+    /// The same error, saying where the query's text stands.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Invalid(text) => Self::Invalid(format!("{place}: {text}")),
+            other => other,
+        }
+    }
+}
+
+/// What an open window keeps of its records.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// The columns that the query needs of every record.
+    Rows,
+    /// Partial aggregates by group.
+    Groups,
+}
+
+/// A query, planned and split.
+pub struct Query {
+    lower: Lower,
+    grouping: Option<Arc<Grouping>>,
+    upper: Upper,
+    described: Vec<String>,
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("described", &self.described).finish_non_exhaustive()
+    }
+}
+
+impl Query {
+    /// Plans `sql` over a stream with these columns, which FROM may call by any name, and reference tables by name:
+    /// CSV or Parquet files, read now.
+    ///
+    /// # Errors
+    /// If the text is no single SELECT, names what does not exist, reads no stream, cannot be repeated with the same
+    /// result (`now()`, `random()`), or gives columns that a file may not have.
+    pub async fn plan(sql: &str, columns: &Columns, tables: &BTreeMap<String, PathBuf>) -> Result<Self, QueryError> {
+        let planned = plan::plan(sql, columns, tables).await?;
+        let split = split::split(&planned, columns)?;
+        let lower = Lower::new(&planned.state, &columns.schema(), &split)?;
+        let grouping = match split.groups {
+            Some(ref groups) => Some(Arc::new(Grouping::new(&planned.state, lower.schema(), groups)?)),
+            None => None,
+        };
+        let upper = Upper::new(planned.state, &split)?;
+        Ok(Self { described: split.describe(upper.output_schema()), lower, grouping, upper })
+    }
+
+    /// What an open window keeps.
+    #[must_use]
+    pub fn keeps(&self) -> Keeps {
+        if self.grouping.is_some() { Keeps::Groups } else { Keeps::Rows }
+    }
+
+    /// Does with a batch what is done record by record: WHERE, and the expressions that groups and aggregates need.
+    ///
+    /// # Errors
+    /// Only if the machinery itself fails; a record that an expression cannot take is named in [`Prepared::failed`].
+    pub fn prepare(&self, batch: &RecordBatch) -> Result<Prepared, QueryError> {
+        self.lower.prepare(batch)
+    }
+
+    /// What a partition's share of a window starts with.
+    #[must_use]
+    pub fn partial(&self) -> Partial {
+        Partial::new(self.grouping.clone())
+    }
+
+    /// A share as [`Partial::snapshot`] saved it.
+    ///
+    /// # Errors
+    /// If the batches are not such a snapshot's.
+    pub fn restore(&self, batches: &[RecordBatch]) -> Result<Partial, QueryError> {
+        let mut partial = self.partial();
+        partial.merge(batches)?;
+        Ok(partial)
+    }
+
+    /// The window's result from the shares' snapshots, in partition order: rows of [`Query::output_schema`]. They are
+    /// in the query's ORDER BY or, if it has none, sorted by [`Query::sort_columns`], nulls last.
+    ///
+    /// # Errors
+    /// [`QueryError::Data`] if an aggregate does not fit its type.
+    pub async fn close(&self, states: Vec<Vec<RecordBatch>>) -> Result<Vec<RecordBatch>, QueryError> {
+        if states.is_empty() {
+            return Ok(Vec::new());
+        }
+        let window = match &self.grouping {
+            Some(grouping) => vec![grouping.result(&states)?],
+            None => states.into_iter().flatten().collect(),
+        };
+        self.upper.run(window).await
+    }
+
+    /// The split in words, a line each.
+    #[must_use]
+    pub fn describe(&self) -> &[String] {
+        &self.described
+    }
+
+    /// The columns of a result, as types that every loader reads alike.
+    #[must_use]
+    pub fn output_schema(&self) -> &SchemaRef {
+        self.upper.output_schema()
+    }
+
+    /// The output columns that rows are sorted by: group keys, if the query has no ORDER BY of its own.
+    #[must_use]
+    pub fn sort_columns(&self) -> &[usize] {
+        self.upper.sort_columns()
+    }
+}
+
+/// The heart of a DataFusion error, in one line.
+fn told(error: &DataFusionError) -> String {
+    let text = error.find_root().message().into_owned();
+    let text = text.split("\nbacktrace").next().unwrap_or_default();
+    let mut line: String = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    if let Some((cut, _)) = line.char_indices().nth(300) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+fn internal(error: impl Into<DataFusionError>) -> QueryError {
+    QueryError::Internal(told(&error.into()))
 }

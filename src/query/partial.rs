@@ -1,0 +1,345 @@
+//! What one partition brought to an open window: partial aggregates by group, or the rows themselves.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+use super::lower::Prepared;
+use super::split::{Groups, input_name};
+use super::{QueryError, internal, told};
+
+/// How inputs become groups.
+pub(super) struct Grouping {
+    /// The group keys' columns.
+    keys: SchemaRef,
+    aggregates: Vec<Aggregate>,
+}
+
+struct Aggregate {
+    function: Arc<AggregateFunctionExpr>,
+    /// Arguments, then what FIRST_VALUE and the like order by.
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    states: usize,
+}
+
+/// One partition's share of a window.
+pub struct Partial {
+    kept: Kept,
+}
+
+enum Kept {
+    Groups(GroupTable),
+    Rows(Rows),
+}
+
+/// A share as it is saved.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Whether it holds all of the share, or only what came since the last one that was saved.
+    pub replaces: bool,
+    /// Its batches, of one schema; none if there is nothing.
+    pub batches: Vec<RecordBatch>,
+}
+
+impl fmt::Debug for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kept {
+            Kept::Groups(table) => write!(f, "Partial({} groups)", table.len()),
+            Kept::Rows(rows) => write!(f, "Partial({} batches)", rows.fresh.len()),
+        }
+    }
+}
+
+impl Partial {
+    pub(super) fn new(grouping: Option<Arc<Grouping>>) -> Self {
+        let kept = match grouping {
+            Some(grouping) => Kept::Groups(GroupTable { grouping, tables: None, groups: Vec::new() }),
+            None => Kept::Rows(Rows::default()),
+        };
+        Self { kept }
+    }
+
+    /// Takes in some of a batch's rows: `rows` are positions in [`Prepared::passed`], rising.
+    ///
+    /// # Errors
+    /// If the machinery fails.
+    pub fn add(&mut self, prepared: &Prepared, rows: &[u32]) -> std::result::Result<(), QueryError> {
+        let chosen = choose(&prepared.inputs, rows).map_err(internal)?;
+        match &mut self.kept {
+            Kept::Groups(table) => table.update(&chosen).map_err(|error| QueryError::Data(told(&error))),
+            Kept::Rows(rows) => {
+                if chosen.num_rows() > 0 {
+                    rows.bytes += chosen.get_array_memory_size();
+                    rows.fresh.push(chosen);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in a share that was saved.
+    pub(super) fn merge(&mut self, batches: &[RecordBatch]) -> std::result::Result<(), QueryError> {
+        match &mut self.kept {
+            Kept::Groups(table) => batches.iter().try_for_each(|batch| table.merge(batch)).map_err(internal),
+            Kept::Rows(rows) => {
+                rows.fresh.extend(batches.iter().cloned());
+                Ok(())
+            }
+        }
+    }
+
+    /// The share, to be saved; it stays as it is.
+    ///
+    /// # Errors
+    /// If the machinery fails.
+    pub fn snapshot(&mut self) -> std::result::Result<Snapshot, QueryError> {
+        match &mut self.kept {
+            Kept::Groups(table) => {
+                let batches = table.save().map_err(internal)?.into_iter().collect();
+                Ok(Snapshot { replaces: true, batches })
+            }
+            Kept::Rows(rows) => Ok(Snapshot { replaces: false, batches: rows.save().map_err(internal)? }),
+        }
+    }
+
+    /// The last snapshot is saved: rows in it need not be held any more.
+    pub fn forget_saved(&mut self) {
+        if let Kept::Rows(rows) = &mut self.kept {
+            rows.fresh.clear();
+            rows.bytes = 0;
+        }
+    }
+
+    /// Bytes held, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.kept {
+            Kept::Groups(table) => table.bytes(),
+            Kept::Rows(rows) => rows.bytes,
+        }
+    }
+}
+
+/// The chosen rows of a batch, without copying where they are neighbours.
+fn choose(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch> {
+    let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else { return Ok(batch.slice(0, 0)) };
+    if (last - first) as usize + 1 == rows.len() {
+        return Ok(batch.slice(first as usize, rows.len()));
+    }
+    Ok(take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?)
+}
+
+/// Rows that are not saved yet.
+#[derive(Default)]
+struct Rows {
+    fresh: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Rows {
+    /// As one batch, so that small ones do not add up.
+    fn save(&mut self) -> Result<Vec<RecordBatch>> {
+        let Some(first) = self.fresh.first() else { return Ok(Vec::new()) };
+        let all = concat_batches(&first.schema(), &self.fresh)?;
+        self.bytes = all.get_array_memory_size();
+        self.fresh = vec![all];
+        Ok(self.fresh.clone())
+    }
+}
+
+impl Grouping {
+    /// `inputs` is the schema of [`Prepared::inputs`].
+    pub(super) fn new(
+        state: &SessionState,
+        inputs: &SchemaRef,
+        groups: &Groups,
+    ) -> std::result::Result<Self, QueryError> {
+        let logical = DFSchema::try_from(inputs.as_ref().clone()).map_err(internal)?;
+        let aggregates = groups.aggregates.iter().map(|expr| {
+            let name = expr.schema_name().to_string();
+            let context = PhysicalPlanningContext::default();
+            let lowered = LoweredAggregateBuilder::new(expr, &logical, inputs, state.execution_props(), &context);
+            let LoweredAggregate { aggregate: function, filter, .. } = lowered.with_name(name).build()?;
+            let mut arguments = function.expressions();
+            arguments.extend(function.order_bys().iter().map(|sort| sort.expr.clone()));
+            let states = function.state_fields()?.len();
+            Ok(Aggregate { function, arguments, filter, states })
+        });
+        let aggregates = aggregates.collect::<Result<_>>().map_err(internal)?;
+        Ok(Self { keys: Arc::new(Schema::new(inputs.fields()[..groups.keys].to_vec())), aggregates })
+    }
+
+    fn tables(&self) -> Result<Tables> {
+        let keys = match self.keys.fields().is_empty() {
+            true => None,
+            false => Some(new_group_values(self.keys.clone(), &GroupOrdering::None)?),
+        };
+        let accumulators = self.aggregates.iter().map(Aggregate::accumulator).collect::<Result<_>>()?;
+        Ok(Tables { keys, accumulators })
+    }
+
+    /// Merges shares in their order and finishes the aggregates: keys, then results, one row a group.
+    pub(super) fn result(
+        self: &Arc<Self>,
+        states: &[Vec<RecordBatch>],
+    ) -> std::result::Result<RecordBatch, QueryError> {
+        let mut table = GroupTable { grouping: self.clone(), tables: None, groups: Vec::new() };
+        for batch in states.iter().flatten() {
+            table.merge(batch).map_err(internal)?;
+        }
+        table.finish().map_err(|error| QueryError::Data(told(&error)))
+    }
+}
+
+impl Aggregate {
+    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.function.groups_accumulator_supported() {
+            return self.function.create_groups_accumulator();
+        }
+        let function = self.function.clone();
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+}
+
+struct Tables {
+    /// None if there are no keys: everything is one group.
+    keys: Option<Box<dyn GroupValues>>,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+}
+
+impl Tables {
+    fn len(&self) -> usize {
+        self.keys.as_ref().map_or(1, |keys| keys.len())
+    }
+
+    /// The group of each row, into `groups`.
+    fn assign(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<usize>) -> Result<()> {
+        groups.clear();
+        match &mut self.keys {
+            Some(keys) => keys.intern(columns, groups),
+            None => {
+                groups.resize(rows, 0);
+                Ok(())
+            }
+        }
+    }
+
+    fn emit_keys(&mut self) -> Result<Vec<ArrayRef>> {
+        self.keys.as_mut().map_or(Ok(Vec::new()), |keys| keys.emit(EmitTo::All))
+    }
+}
+
+/// Partial aggregates by group. The tables are made when the first row comes.
+struct GroupTable {
+    grouping: Arc<Grouping>,
+    tables: Option<Tables>,
+    /// Scratch: the group of each row at hand.
+    groups: Vec<usize>,
+}
+
+impl GroupTable {
+    fn len(&self) -> usize {
+        self.tables.as_ref().map_or(0, Tables::len)
+    }
+
+    fn open(&mut self) -> Result<&mut Tables> {
+        if self.tables.is_none() {
+            self.tables = Some(self.grouping.tables()?);
+        }
+        self.tables.as_mut().ok_or_else(|| datafusion::error::DataFusionError::Internal("no group tables".into()))
+    }
+
+    fn update(&mut self, inputs: &RecordBatch) -> Result<()> {
+        // Without keys there is a group even if no record is in it.
+        if inputs.num_rows() == 0 && !self.grouping.keys.fields().is_empty() {
+            return Ok(());
+        }
+        let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
+        let tables = self.open()?;
+        let keys = grouping.keys.fields().len();
+        tables.assign(&inputs.columns()[..keys], inputs.num_rows(), &mut groups)?;
+        let total = tables.len();
+        for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut tables.accumulators) {
+            let arguments =
+                aggregate.arguments.iter().map(|argument| argument.evaluate(inputs)?.into_array(inputs.num_rows()));
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            let filter = match &aggregate.filter {
+                Some(filter) => Some(filter.evaluate(inputs)?.into_array(inputs.num_rows())?),
+                None => None,
+            };
+            accumulator.update_batch(&arguments, &groups, filter.as_ref().map(|filter| filter.as_boolean()), total)?;
+        }
+        self.groups = groups;
+        Ok(())
+    }
+
+    fn merge(&mut self, saved: &RecordBatch) -> Result<()> {
+        let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
+        let tables = self.open()?;
+        let keys = grouping.keys.fields().len();
+        tables.assign(&saved.columns()[..keys], saved.num_rows(), &mut groups)?;
+        let total = tables.len();
+        let mut at = keys;
+        for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut tables.accumulators) {
+            accumulator.merge_batch(&saved.columns()[at..at + aggregate.states], &groups, total)?;
+            at += aggregate.states;
+        }
+        self.groups = groups;
+        Ok(())
+    }
+
+    /// All of it as one batch. Accumulators can only be emptied, so they are filled again from what they gave.
+    fn save(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(mut tables) = self.tables.take() else { return Ok(None) };
+        let mut columns = tables.emit_keys()?;
+        for accumulator in &mut tables.accumulators {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        let saved = batch(columns)?;
+        self.merge(&saved)?;
+        Ok(Some(saved))
+    }
+
+    fn finish(mut self) -> Result<RecordBatch> {
+        let tables = self.open()?;
+        if tables.keys.is_some() && tables.len() == 0 {
+            let types = self.grouping.aggregates.iter().map(|aggregate| aggregate.function.field());
+            let fields: Vec<_> = self.grouping.keys.fields().iter().cloned().chain(types).collect();
+            return batch(fields.iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect());
+        }
+        let mut columns = tables.emit_keys()?;
+        for accumulator in &mut tables.accumulators {
+            columns.push(accumulator.evaluate(EmitTo::All)?);
+        }
+        batch(columns)
+    }
+
+    fn bytes(&self) -> usize {
+        self.tables.as_ref().map_or(0, |tables| {
+            let accumulators: usize = tables.accumulators.iter().map(|accumulator| accumulator.size()).sum();
+            accumulators + tables.keys.as_ref().map_or(0, |keys| keys.size())
+        })
+    }
+}
+
+/// Columns side by side under the names of inputs.
+fn batch(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let fields = columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| Field::new(input_name(index), column.data_type().clone(), true));
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)?)
+}
