@@ -3,6 +3,7 @@
 pub mod embedded;
 pub mod file;
 pub mod kafka;
+pub mod produce;
 
 use std::collections::BTreeMap;
 
