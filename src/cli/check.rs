@@ -43,7 +43,8 @@ pub struct Check {
 impl Check {
     pub(super) async fn run(self) -> Result<(), Error> {
         let pipeline = Pipeline::load(&self.file.file)?;
-        let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await?;
+        let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await;
+        let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
         println!("pipeline {}: the file is sound", pipeline.name);
         println!("\nquery");
         for line in query.describe() {

@@ -65,7 +65,8 @@ impl Run {
 /// Everything a pipeline needs to run.
 pub(super) async fn assemble(pipeline: Pipeline, observer: Box<dyn Observer>) -> Result<Parts, Error> {
     let clock = Clock::system();
-    let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await?;
+    let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await;
+    let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let (source, topic) = open_source(&pipeline, clock)?;
     let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &topic));
