@@ -1,6 +1,7 @@
 //! What failed, and what the operator does about it.
 
 use crate::config::ConfigError;
+use crate::load::LoadError;
 use crate::log::LogError;
 use crate::query::QueryError;
 use crate::sink::SinkError;
@@ -51,6 +52,12 @@ pub enum Error {
     /// The commit log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The database that results are loaded into.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The operator asked to stop before the run had begun; nothing is wrong.
+    #[error("stopped before the run began")]
+    Stopped,
     /// The command line, or a command that does not fit what it finds.
     #[error("{0}")]
     Usage(String),
@@ -62,10 +69,12 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Config(_) | Self::Usage(_) => Kind::Invalid,
+            Self::Stopped => Kind::Unavailable,
             Self::Query(error) => error.kind(),
             Self::Source(error) => error.kind(),
             Self::Sink(error) => error.kind(),
             Self::Log(error) => error.kind(),
+            Self::Load(error) => error.kind(),
         }
     }
 }

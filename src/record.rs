@@ -4,7 +4,6 @@
 //! and their ranges follow Kafka's meaning: an offset is unique in its partition, rises, and may have gaps.
 
 use std::fmt;
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,12 +90,38 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// Small, since there is one for every record.
 #[derive(Clone, Debug)]
 struct Place {
     offset: Offset,
     timestamp: Option<Timestamp>,
-    key: Option<Range<usize>>,
-    value: Option<Range<usize>>,
+    /// Where the key begins; the value follows it.
+    start: usize,
+    key: Length,
+    value: Length,
+}
+
+/// The length of a part that may be null.
+#[derive(Copy, Clone, Debug)]
+struct Length(u32);
+
+impl Length {
+    const NULL: Self = Self(u32::MAX);
+
+    fn of(part: Option<&[u8]>) -> Self {
+        part.map_or(Self::NULL, |part| match u32::try_from(part.len()) {
+            Ok(len) if len < u32::MAX => Self(len),
+            _ => unreachable!("a record's part has less than 4 GiB: no client takes in more than 1 GB"),
+        })
+    }
+
+    fn is_null(self) -> bool {
+        self.0 == u32::MAX
+    }
+
+    fn get(self) -> usize {
+        if self.is_null() { 0 } else { self.0 as usize }
+    }
 }
 
 /// Records of one partition in offset order, their bytes side by side in one buffer.
@@ -122,36 +147,51 @@ impl Records {
         Self { partition, bytes: Vec::new(), places: Vec::new() }
     }
 
+    /// Makes room for as many more records, with so many bytes together.
+    pub fn reserve(&mut self, records: usize, bytes: usize) {
+        self.places.reserve(records);
+        self.bytes.reserve(bytes);
+    }
+
+    /// No records any more, now of this partition, in the same memory.
+    pub fn restart(&mut self, partition: Partition) {
+        self.partition = partition;
+        self.places.clear();
+        self.bytes.clear();
+    }
+
     /// Copies one record to the end. Offsets must rise from call to call; the reader checks that.
+    ///
+    /// # Panics
+    /// If key or value has 4 GiB or more, which no source lets through.
+    #[inline]
     pub fn push(&mut self, offset: Offset, timestamp: Option<Timestamp>, key: Option<&[u8]>, value: Option<&[u8]>) {
-        let mut keep = |part: Option<&[u8]>| {
-            part.map(|part| {
-                let start = self.bytes.len();
-                self.bytes.extend_from_slice(part);
-                start..self.bytes.len()
-            })
-        };
-        let (key, value) = (keep(key), keep(value));
-        self.places.push(Place { offset, timestamp, key, value });
+        let place =
+            Place { offset, timestamp, start: self.bytes.len(), key: Length::of(key), value: Length::of(value) };
+        self.bytes.extend_from_slice(key.unwrap_or_default());
+        self.bytes.extend_from_slice(value.unwrap_or_default());
+        self.places.push(place);
     }
 
     /// The record at `index`, counted from 0 in the order of [`Records::push`].
     ///
     /// # Panics
     /// If `index` is not less than [`Records::len`].
+    #[inline]
     #[must_use]
     pub fn get(&self, index: usize) -> Record<'_> {
         let place = &self.places[index];
+        let middle = place.start + place.key.get();
         Record {
             offset: place.offset,
             timestamp: place.timestamp,
-            key: place.key.clone().map(|range| &self.bytes[range]),
-            value: place.value.clone().map(|range| &self.bytes[range]),
+            key: (!place.key.is_null()).then(|| &self.bytes[place.start..middle]),
+            value: (!place.value.is_null()).then(|| &self.bytes[middle..middle + place.value.get()]),
         }
     }
 
     /// All records in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         (0..self.len()).map(|index| self.get(index))
     }
 

@@ -7,12 +7,13 @@
 pub mod cut;
 pub mod kept;
 mod partition;
+pub mod view;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::config::{Emit, OnQuiet, WindowConfig};
@@ -27,6 +28,11 @@ use kept::Kept;
 use partition::PartitionState;
 pub use partition::fingerprint;
 
+/// How far apart the partitions may come to hear of what is produced at one time, in microseconds.
+pub const SPREAD: i64 = 1_000_000;
+/// Steps of the watermark that wait for proof; with more, the newest two become one.
+const UNPROVED_LIMIT: usize = 256;
+
 /// The engine of one pipeline.
 #[derive(Debug)]
 pub struct Engine {
@@ -36,6 +42,8 @@ pub struct Engine {
     windows: BTreeMap<Timestamp, Open>,
     watermark: Option<Timestamp>,
     quiet: Option<Quiet>,
+    /// Where the watermark would stand without the idle partitions, and when that was seen: what is not proved yet.
+    unproved: VecDeque<(Timestamp, Timestamp)>,
     closing_all: bool,
     late: Vec<Kept>,
     invalid: Vec<Kept>,
@@ -83,6 +91,7 @@ impl Engine {
             windows: BTreeMap::new(),
             watermark: None,
             quiet: None,
+            unproved: VecDeque::new(),
             closing_all: false,
             late: Vec::new(),
             invalid: Vec::new(),
@@ -303,19 +312,59 @@ impl Engine {
         }
         let clocks = || self.partitions.values().map(|state| &state.clock);
         let reached = if clocks().any(|clock| !clock.is_idle()) {
-            clocks().filter(|clock| !clock.is_idle()).map(|clock| clock.watermark()).min().flatten()
+            let least = clocks().filter(|clock| !clock.is_idle()).map(|clock| clock.watermark()).min().flatten();
+            let proved = clocks().filter(|clock| clock.is_idle()).map(|clock| clock.proved()).min();
+            self.prove(least, proved, now)
         } else {
+            self.unproved.clear();
             // As if the partitions had fallen idle one after the other, the one furthest ahead last.
             let furthest = clocks().filter_map(|clock| clock.watermark()).max().max(self.watermark);
             let proved = clocks().filter_map(|clock| clock.proved()).min();
             let (Some(furthest), Some(proved)) = (furthest, proved) else { return };
-            let quiet = *self.quiet.get_or_insert(Quiet { since: proved, watermark: furthest });
+            // Time that another instance's clock was ahead by does not pass a second time, and is not waited for.
+            let going_on = self.quiet.filter(|quiet| quiet.since <= proved);
+            let quiet = going_on.unwrap_or(Quiet { since: proved, watermark: furthest });
+            self.quiet = Some(quiet);
             match self.config.on_quiet {
                 OnQuiet::Advance => Some(quiet.watermark.plus(proved.0.saturating_sub(quiet.since.0).max(0))),
                 OnQuiet::Hold => Some(quiet.watermark),
             }
         };
         self.watermark = self.watermark.max(reached);
+    }
+
+    /// How far the watermark may follow `least`, the least of the partitions that are not idle. When records come after
+    /// a pause, they come to all partitions at about the same time, but are read from one before the other: an idle
+    /// partition is passed only after it was `proved` empty again, `SPREAD` after what passes it had been read.
+    fn prove(
+        &mut self,
+        least: Option<Timestamp>,
+        proved: Option<Option<Timestamp>>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let Some(proved) = proved else {
+            self.unproved.clear();
+            return least;
+        };
+        let known = self.unproved.back().map(|&(_, watermark)| watermark).max(self.watermark);
+        if let Some(least) = least.filter(|&least| Some(least) > known) {
+            if self.unproved.len() == UNPROVED_LIMIT {
+                self.unproved.pop_back();
+            }
+            self.unproved.push_back((now, least));
+        }
+        let mut reached = None;
+        while let Some((_, watermark)) = self.unproved.pop_front_if(|(seen, _)| Some(seen.plus(SPREAD)) <= proved) {
+            reached = Some(watermark);
+        }
+        // A partition that was idle when this was seen may have come back since.
+        reached.min(least)
+    }
+
+    /// Whether the watermark waits for word of the idle partitions, to be asked for `SPREAD` from now.
+    #[must_use]
+    pub fn awaits_proof(&self) -> bool {
+        !self.unproved.is_empty()
     }
 
     /// Closes every window that is open, for good.
@@ -375,7 +424,9 @@ impl Engine {
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
         let rows = match self.query.keeps() {
-            Keeps::Rows => self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum(),
+            Keeps::Rows => {
+                self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum()
+            }
             Keeps::Groups => 0,
         };
         rows + self.kept_bytes

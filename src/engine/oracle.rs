@@ -24,11 +24,13 @@ pub(super) struct Content {
     pub(super) future: bool,
 }
 
+/// By window start and revision: key, count, sum, least, greatest.
+pub(super) type Results = BTreeMap<(Timestamp, i32), Vec<(String, i64, i64, i64, i64)>>;
+
 /// What the topic comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Truth {
-    /// By window start and revision: key, count, sum, least, greatest.
-    pub(super) results: BTreeMap<(Timestamp, i32), Vec<(String, i64, i64, i64, i64)>>,
+    pub(super) results: Results,
     pub(super) late: BTreeSet<(Partition, Offset)>,
     pub(super) invalid: BTreeSet<(Partition, Offset)>,
     pub(super) filtered: u64,

@@ -11,8 +11,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
 use super::Engine;
-use super::oracle::{Content, Event, Truth, truth};
-use crate::config::{Emit, Pipeline};
+use super::oracle::{Content, Event, Results, Truth, truth};
+use crate::clock::Clock;
+use crate::config::Pipeline;
 use crate::decode::Decode;
 use crate::decode::json::JsonDecoder;
 use crate::log::entry::{Entry, Raise, TopicId};
@@ -22,7 +23,7 @@ use crate::log::{self, laws};
 use crate::pipeline::writer;
 use crate::query::{Keeps, Query};
 use crate::record::{Offset, Partition, Records, Timestamp};
-use crate::sink::stage::{Ending, Flush, Identity, stage};
+use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::state;
 use crate::sink::store::Store;
 
@@ -70,12 +71,13 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Planning is slow and the same for every case.
 fn planned(sql: &'static str) -> Arc<Query> {
     static PLANNED: OnceLock<[Arc<Query>; 2]> = OnceLock::new();
-    let queries = PLANNED.get_or_init(|| {
-        [GROUPS, ROWS].map(|sql| {
-            let columns = pipeline("final", "0s", sql).columns;
-            Arc::new(runtime().block_on(Query::plan(sql, &columns, &BTreeMap::new())).unwrap())
-        })
-    });
+    // On a thread of its own: whoever comes first may be inside a runtime already.
+    let plan = |sql: &'static str| {
+        let columns = pipeline("final", "0s", sql).columns;
+        let plan = move || runtime().block_on(Query::plan(sql, &columns, &BTreeMap::new())).unwrap();
+        Arc::new(std::thread::spawn(plan).join().unwrap())
+    };
+    let queries = PLANNED.get_or_init(|| [GROUPS, ROWS].map(plan));
     let index = usize::from(sql == ROWS);
     assert_eq!(queries[index].keeps(), if index == 0 { Keeps::Groups } else { Keeps::Rows });
     queries[index].clone()
@@ -171,7 +173,7 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     async fn new(pipeline: &'a Pipeline, query: Arc<Query>, topic: &'a Topic) -> Self {
-        let store = Store::over(Arc::new(InMemory::new()));
+        let store = Store::over(Arc::new(InMemory::new()), Clock::system());
         let mut engine = Engine::new(pipeline.window.clone(), query.clone());
         for partition in topic.events.keys() {
             engine.add_partition(*partition, Offset(0), true);
@@ -184,7 +186,8 @@ impl<'a> World<'a> {
         };
         let now = Timestamp(BEGIN + 24 * 60 * MINUTE);
         let cut = engine.cut().unwrap();
-        let staged = stage(&store, pipeline, &identity, &query, None, cut, Ending::GOES_ON, now).await.unwrap();
+        let desk = Desk { store: &store, pipeline, identity: &identity, query: &query };
+        let staged = stage(desk, None, cut, Ending::GOES_ON, now).await.unwrap();
         let committed = log::commit(&store, None, staged).await.unwrap();
         let newest = committed.stored().clone();
         engine.committed(&newest.entry);
@@ -224,7 +227,8 @@ impl<'a> World<'a> {
     async fn commit(&mut self, ending: Ending) {
         let cut = self.engine.cut().unwrap();
         let before = Some(&self.newest);
-        let staged = stage(&self.store, self.pipeline, &self.identity, &self.query, before, cut, ending, self.now);
+        let desk = Desk { store: &self.store, pipeline: self.pipeline, identity: &self.identity, query: &self.query };
+        let staged = stage(desk, before, cut, ending, self.now);
         let committed = log::commit(&self.store, before, staged.await.unwrap()).await.unwrap();
         let stored = committed.stored().clone();
         publish(&self.store, &committed).await.unwrap();
@@ -268,7 +272,7 @@ impl<'a> World<'a> {
 /// What a reader finds in the sink.
 #[derive(Debug, Default, PartialEq)]
 struct Found {
-    results: BTreeMap<(Timestamp, i32), Vec<(String, i64, i64, i64, i64)>>,
+    results: Results,
     late: BTreeSet<(Partition, Offset)>,
     invalid: BTreeSet<(Partition, Offset)>,
     /// Every result file by name, its rows as text in their order.
@@ -435,6 +439,30 @@ fn the_last_window_of_a_quiet_stream_closes_with_the_passing_time() {
 }
 
 #[test]
+fn an_instance_whose_clock_is_behind_closes_the_windows_of_a_quiet_stream_as_well() {
+    let specs = vec![vec![good(0, 1); 10]];
+    let pipeline = pipeline("final", "0s", GROUPS);
+    let topic = topic(&specs);
+    runtime().block_on(async {
+        let mut world = World::new(&pipeline, planned(GROUPS), &topic).await;
+        world.step(&Step::Deliver { partition: 0, count: 10 }).await;
+        for _ in 0..10 {
+            world.step(&Step::AskEnds).await;
+            world.step(&Step::Pass { seconds: 8 }).await;
+        }
+        world.step(&Step::Commit).await;
+        assert_eq!((world.engine.is_quiet(), world.engine.open_windows()), (true, 1));
+        world.step(&Step::Restart).await;
+        world.now = world.now.minus(24 * 60 * MINUTE);
+        for _ in 0..150 {
+            world.step(&Step::AskEnds).await;
+            world.step(&Step::Pass { seconds: 8 }).await;
+        }
+        assert_eq!(world.engine.open_windows(), 0);
+    });
+}
+
+#[test]
 fn a_partition_that_cannot_be_asked_is_not_idle() {
     let specs = vec![vec![good(0, 1); 50], vec![good(0, 1); 1]];
     let pipeline = pipeline("final", "0s", GROUPS);
@@ -461,9 +489,41 @@ fn a_record_beyond_the_cut_of_an_idle_partition_is_late() {
         world.step(&Step::Pass { seconds: 31 }).await;
         world.engine.observe_end(Partition(1), Offset(1), world.now);
         world.step(&Step::Deliver { partition: 0, count: 60 }).await;
+        world.step(&Step::Pass { seconds: 1 }).await;
+        world.engine.observe_end(Partition(1), Offset(1), world.now);
+        world.step(&Step::Commit).await;
         assert!(!Found::read(&world.store).await.files.is_empty());
         let (entry, found, raised) = world.finish().await;
         assert_eq!(entry.totals.late, 1);
+        agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
+    });
+}
+
+/// Both partitions are idle when records come to both; those of the first are read before the second is known to have
+/// any.
+#[test]
+fn records_that_come_together_after_a_pause_make_each_other_not_late() {
+    let specs = vec![vec![good(0, 1); 60], vec![good(0, 1); 60]];
+    let pipeline = pipeline("final", "0s", GROUPS);
+    let topic = topic(&specs);
+    runtime().block_on(async {
+        let mut world = World::new(&pipeline, planned(GROUPS), &topic).await;
+        for partition in [0, 1] {
+            world.step(&Step::Deliver { partition, count: 1 }).await;
+        }
+        for seconds in [0, 31] {
+            world.step(&Step::Pass { seconds }).await;
+            for partition in [0, 1] {
+                world.engine.observe_end(Partition(partition), Offset(1), world.now);
+            }
+        }
+        world.engine.advance(world.now);
+        world.step(&Step::Deliver { partition: 0, count: 59 }).await;
+        world.step(&Step::Pass { seconds: 1 }).await;
+        world.step(&Step::AskEnds).await;
+        world.step(&Step::Deliver { partition: 1, count: 59 }).await;
+        let (entry, found, raised) = world.finish().await;
+        assert_eq!((entry.totals.aggregated, entry.totals.too_late), (120, 0));
         agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
     });
 }

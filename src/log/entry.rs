@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Emit;
 use crate::record::{Offset, Partition, Timestamp};
-use crate::time::window::Window;
+use crate::time::window::{Tumbling, Window};
 
 /// The version of the entry's form that this program writes; a newer one is refused.
 pub const FORMAT: u32 = 1;
@@ -55,6 +55,8 @@ pub struct Entry {
     pub time: Timestamp,
     /// The topic that was read.
     pub topic: TopicId,
+    /// Which window a time falls into.
+    pub tumbling: Tumbling,
     /// When results are published.
     pub emit: Emit,
     /// How far a partition's watermark stays behind its newest record, in microseconds.

@@ -70,9 +70,10 @@ fn watermarks_never_go_back(before: Option<&Entry>, entry: &Entry) -> Result<(),
     if entry.watermark < before.watermark {
         return broken("the stream's watermark went back");
     }
-    let back = before.partitions.iter().find(|(partition, claim)| {
-        entry.partitions.get(partition).is_some_and(|now| now.watermark < claim.watermark)
-    });
+    let back = before
+        .partitions
+        .iter()
+        .find(|(partition, claim)| entry.partitions.get(partition).is_some_and(|now| now.watermark < claim.watermark));
     back.map_or(Ok(()), |(partition, _)| broken(format!("the watermark of partition {partition} went back")))
 }
 
@@ -91,7 +92,8 @@ fn totals_add_up(before: Option<&Entry>, entry: &Entry) -> Result<(), Broken> {
     if totals == entry.totals { Ok(()) } else { broken("totals are not those before plus this entry's counts") }
 }
 
-/// A changed query, column or window may follow only when no window is open under the old one.
+/// A changed query or column may follow only when no window is open under the old one, and windows may never change
+/// so that a record could fall into one that is published: its name is taken for good.
 fn open_windows_keep_their_pipeline(before: Option<&Entry>, entry: &Entry) -> Result<(), Broken> {
     let Some(before) = before else { return Ok(()) };
     if before.pipeline != entry.pipeline {
@@ -99,6 +101,9 @@ fn open_windows_keep_their_pipeline(before: Option<&Entry>, entry: &Entry) -> Re
     }
     if before.fingerprint != entry.fingerprint && !before.windows.is_empty() {
         return broken("the pipeline changed while windows were open");
+    }
+    if before.tumbling != entry.tumbling || before.allowed_lateness < entry.allowed_lateness {
+        return broken("windows changed so that published ones would be opened again");
     }
     Ok(())
 }

@@ -43,16 +43,28 @@ pub async fn commit(store: &Store, before: Option<&Stored>, staged: Staged) -> R
     laws::check(before.map(|before| &before.entry), &entry)
         .map_err(|broken| LogError::Internal(format!("refusing to commit: {broken}")))?;
     match store::append(store, entry).await? {
-        Appended::Done(stored) => Ok(Committed { stored, payload }),
-        Appended::Taken(theirs) => {
-            let writer = &theirs.entry.writer;
-            Err(LogError::Fenced(format!(
-                "another instance has taken over this sink: entry {} was written by process {} on {}",
-                theirs.entry.sequence.0, writer.pid, writer.host
-            ))
-            .into())
-        }
+        Appended::Done(stored) => Ok(Committed { stored: *stored, payload }),
+        Appended::Taken(theirs) => Err(taken_over(&theirs).into()),
     }
+}
+
+/// What to say of an operation that failed for want of something the log named, when `newest` was its newest entry: if
+/// the log has moved on, its new writer has swept that away.
+///
+/// # Errors
+/// If the log cannot be read.
+pub async fn overtaken(store: &Store, newest: Option<&Stored>, failed: Error) -> Result<Error, Error> {
+    let Some(newest) = newest.filter(|_| failed.kind() == Kind::Data) else { return Ok(failed) };
+    let next = store::read(store, newest.entry.sequence.next()).await?;
+    Ok(next.map_or(failed, |theirs| taken_over(&theirs).into()))
+}
+
+fn taken_over(theirs: &Stored) -> LogError {
+    let writer = &theirs.entry.writer;
+    LogError::Fenced(format!(
+        "another instance has taken over this sink: entry {} was written by process {} on {}",
+        theirs.entry.sequence.0, writer.pid, writer.host
+    ))
 }
 
 /// The newest entry of the log, to finish what its writer may have left undone.

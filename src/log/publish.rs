@@ -151,11 +151,15 @@ async fn publish_file(store: &Store, file: &File, payload: Option<&Bytes>) -> Re
         Some(bytes) => bytes.clone(),
         None => match store.get(&file.stage).await? {
             Some(bytes) if digest(&bytes) == file.sha256 => bytes,
-            Some(_) => return Err(LogError::Data(format!("sink {store}: {} is not what was staged", file.stage)).into()),
+            Some(_) => {
+                return Err(LogError::Data(format!("sink {store}: {} is not what was staged", file.stage)).into());
+            }
             // The stage goes only after the file is there.
             None => match store.get(&file.path).await? {
                 Some(bytes) if digest(&bytes) == file.sha256 => return Ok(()),
-                _ => return Err(LogError::Data(format!("sink {store}: {} and its stage are missing", file.path)).into()),
+                _ => {
+                    return Err(LogError::Data(format!("sink {store}: {} and its stage are missing", file.path)).into());
+                }
             },
         },
     };
@@ -166,7 +170,8 @@ async fn publish_file(store: &Store, file: &File, payload: Option<&Bytes>) -> Re
 }
 
 fn taken(store: &Store, key: &str) -> Error {
-    let text = format!("sink {store}: {key} holds bytes that this log did not write; move that file away and start again");
+    let text =
+        format!("sink {store}: {key} holds bytes that this log did not write; move that file away and start again");
     LogError::Data(text).into()
 }
 
@@ -181,14 +186,13 @@ pub async fn sweep(store: &Store, before: Option<&Entry>, entry: &Entry) {
     }
 }
 
-/// Deletes stage and state objects that crashed or fenced writers left. Only the writer whose own entry `entry` is
-/// may do so: from then on nobody else's staged objects can be named.
+/// Deletes stage and state objects that crashed or fenced writers left, and the stage of `entry`, which is published.
+/// Only the writer whose own entry that is may do so: from then on nobody else's staged objects can be named.
 ///
 /// # Errors
 /// If the store refuses to list.
 pub async fn sweep_leftovers(store: &Store, entry: &Entry) -> Result<(), Error> {
-    let mut needed = state_objects(entry);
-    needed.extend(entry.files.iter().map(|file| file.stage.clone()));
+    let needed = state_objects(entry);
     let mut unneeded = Vec::new();
     for folder in [layout::STAGE, layout::STATE] {
         let found = store.list(folder).await?;

@@ -22,7 +22,7 @@ pub struct Stored {
 #[derive(Debug)]
 pub enum Appended {
     /// The entry is in the log.
-    Done(Stored),
+    Done(Box<Stored>),
     /// Another writer has this number.
     Taken(Box<Stored>),
 }
@@ -66,7 +66,9 @@ pub async fn newest(store: &Store) -> Result<Option<Stored>, Error> {
 /// If an entry does not parse, or `known` is gone.
 pub async fn newer_than(store: &Store, known: Sequence) -> Result<Option<Stored>, Error> {
     let Some(mut newest) = read(store, known).await? else {
-        return Err(LogError::Data(format!("log {store}: entry {} is gone; a log is never deleted from", known.0)).into());
+        return Err(
+            LogError::Data(format!("log {store}: entry {} is gone; a log is never deleted from", known.0)).into()
+        );
     };
     while let Some(next) = read(store, newest.entry.sequence.next()).await? {
         newest = next;
@@ -83,7 +85,7 @@ pub(super) async fn append(store: &Store, entry: Entry) -> Result<Appended, Erro
         serde_json::to_vec(&entry).map_err(|error| LogError::Data(format!("cannot encode a log entry: {error}")))?,
     );
     match store.create(&layout::entry(entry.sequence), bytes.clone()).await? {
-        Created::Ours => Ok(Appended::Done(Stored { entry, digest: digest(&bytes) })),
+        Created::Ours => Ok(Appended::Done(Box::new(Stored { entry, digest: digest(&bytes) }))),
         Created::Theirs(theirs) => Ok(Appended::Taken(Box::new(parse(store, entry.sequence, &theirs)?))),
     }
 }

@@ -1,5 +1,6 @@
 //! The loop that joins the stations. Start and recovery are the same path.
 
+mod observer;
 mod open;
 pub mod turn;
 pub mod writer;
@@ -13,23 +14,29 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::{OnInvalid, Pipeline};
 use crate::decode::Decode;
-use crate::engine::Engine;
+use crate::engine::{Engine, SPREAD};
 use crate::error::Error;
-use crate::log::entry::{Counts, Entry, Tail};
+use crate::log::entry::{Entry, Tail};
 use crate::log::publish::{publish, sweep};
 use crate::log::store::Stored;
 use crate::log::{self};
 use crate::query::Query;
 use crate::record::{Offset, Partition, Records, Timestamp};
-use crate::sink::stage::{Ending, Flush, Identity, stage};
+use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::store::Store;
 use crate::source::{Event, Source, SourceError};
+pub use observer::{Detail, Observer, Together, Took, Unobserved, View};
 use turn::HEARTBEAT;
+use writer::Instance;
 
 /// How often time is looked at while no record comes.
 const TICK: Duration = Duration::from_millis(250);
 /// The least pause between two commits, in microseconds: windows that close in a burst share one.
 const BREATH: i64 = 200_000;
+/// How long the source may take to say where it ends when a run is over.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+/// Microseconds between two looks at everything there is to see.
+const DETAIL_EVERY: i64 = 250_000;
 /// Bytes that wait in memory for a commit before one is made at once.
 const UNSAVED_LIMIT: usize = 64 << 20;
 
@@ -40,38 +47,6 @@ pub struct Options {
     pub once: bool,
     /// Close the windows still open at the end.
     pub close_all: bool,
-}
-
-/// What a run looks like at a moment.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// The time.
-    pub now: Timestamp,
-    /// What became of all records, since the first entry.
-    pub totals: Counts,
-    /// The stream's watermark.
-    pub watermark: Option<Timestamp>,
-    /// Windows that take records.
-    pub open_windows: usize,
-    /// Offsets read since the start, and to be read up to the end known at the start.
-    pub progress: (u64, u64),
-}
-
-/// Somebody who looks on.
-pub trait Observer: Send {
-    /// Called after each batch and a few times a second.
-    fn progress(&mut self, view: &View);
-    /// Called when an entry is in the log and published.
-    fn committed(&mut self, entry: &Entry);
-}
-
-/// An observer that looks away.
-#[derive(Debug)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    fn progress(&mut self, _: &View) {}
-    fn committed(&mut self, _: &Entry) {}
 }
 
 /// Everything a run is made of.
@@ -86,6 +61,8 @@ pub struct Parts {
     pub decoder: Box<dyn Decode>,
     /// Where results go.
     pub store: Store,
+    /// Who runs it.
+    pub instance: Instance,
     /// What time it is.
     pub clock: Clock,
     /// Who looks on.
@@ -95,11 +72,13 @@ pub struct Parts {
 /// Runs until `stop` says so, the source ends, or, with `once`, the present end is reached.
 ///
 /// # Errors
-/// Whatever keeps the run from going on; everything in the log stands.
+/// Whatever keeps the run from going on; everything in the log stands. [`Error::Stopped`] if `stop` came before there
+/// was anything to commit: while another instance writes, or the source or the sink is waited for.
 pub async fn run(parts: Parts, options: Options, mut stop: watch::Receiver<bool>) -> Result<Entry, Error> {
     let mut run = tokio::select! {
+        biased;
+        () = stopped(&mut stop) => return Err(Error::Stopped),
         run = Run::open(parts, options) => run?,
-        () = stopped(&mut stop) => return Err(Error::Usage("stopped before the run began".to_owned())),
     };
     let ended = run.read(options, &mut stop).await?;
     run.finish(options, ended).await
@@ -131,6 +110,12 @@ struct Run {
     /// Where each partition ended when the run began.
     ends: BTreeMap<Partition, Offset>,
     began: BTreeMap<Partition, Offset>,
+    /// Where each partition ends by the source's newest word.
+    newest_ends: BTreeMap<Partition, Offset>,
+    /// Why the source cannot be reached, if it cannot.
+    waiting: Option<String>,
+    /// When everything there is to see was last shown.
+    shown_at: Option<Timestamp>,
     committed_at: Timestamp,
     /// How long the last commit took, in microseconds.
     cost: i64,
@@ -138,8 +123,6 @@ struct Run {
 
 impl Run {
     async fn read(&mut self, options: Options, stop: &mut watch::Receiver<bool>) -> Result<Ended, Error> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if options.once && self.is_at_end() {
                 return Ok(Ended::AtEnd);
@@ -148,7 +131,7 @@ impl Run {
                 biased;
                 () = stopped(stop) => return Ok(Ended::Stopped),
                 event = self.parts.source.next() => Some(event?),
-                _ = tick.tick() => None,
+                () = self.parts.clock.sleep(TICK) => None,
             };
             match event {
                 Some(Event::Finished) => return Ok(Ended::AtEnd),
@@ -167,10 +150,14 @@ impl Run {
     async fn take(&mut self, event: Event) -> Result<(), Error> {
         match event {
             Event::Records(records) => self.take_records(records)?,
-            Event::Reached { partition, position } => self.engine.reached(partition, position),
+            Event::Reached { partition, position } => {
+                self.engine.reached(partition, position);
+                self.newest_ends.insert(partition, position);
+            }
             Event::Ends { asked, ends } => {
                 for (partition, end) in ends {
                     self.engine.observe_end(partition, end, asked);
+                    self.newest_ends.insert(partition, end);
                 }
             }
             Event::Added(partitions) => {
@@ -180,8 +167,14 @@ impl Run {
                 }
                 self.parts.source.assign(&partitions.into_iter().collect()).await?;
             }
-            Event::Waiting(why) => tracing::warn!("waiting: {why}"),
-            Event::Resumed => tracing::info!("the source answers again"),
+            Event::Waiting(why) => {
+                tracing::warn!("waiting: {why}");
+                self.waiting = Some(why);
+            }
+            Event::Resumed => {
+                tracing::info!("the source answers again");
+                self.waiting = None;
+            }
             Event::Finished => {}
         }
         Ok(())
@@ -189,8 +182,11 @@ impl Run {
 
     fn take_records(&mut self, mut records: Records) -> Result<(), Error> {
         let partition = records.partition;
-        if let Some(known) = self.known.remove(&partition) {
-            self.recognize(&known, &records)?;
+        if let Some(known) = self.known.get(&partition) {
+            self.recognize(known, &records)?;
+            if records.iter().next_back().is_some_and(|last| last.offset >= known.offset) {
+                self.known.remove(&partition);
+            }
         }
         let Some(position) = self.engine.position(partition) else {
             let text = format!("partition {partition} brings records but is not known");
@@ -204,7 +200,9 @@ impl Run {
             return Ok(());
         }
         let decoded = self.parts.decoder.decode(records);
-        self.engine.push(&decoded, self.parts.clock.now())?;
+        let now = self.parts.clock.now();
+        self.parts.observer.decoded(&decoded, now);
+        self.engine.push(&decoded, now)?;
         if self.parts.pipeline.on_invalid == OnInvalid::Fail
             && let Some(kept) = self.engine.first_invalid()
         {
@@ -214,13 +212,14 @@ impl Run {
             );
             return Err(SourceError::Data(text).into());
         }
+        self.parts.source.take_back(decoded.records);
         Ok(())
     }
 
     /// Checks that the topic still holds the last record that was taken in. One that compaction removed cannot tell.
     fn recognize(&self, known: &Tail, records: &Records) -> Result<(), Error> {
-        let first = records.get(0);
-        if first.offset != known.offset || crate::engine::fingerprint(first) == known.digest {
+        let again = records.iter().find(|record| record.offset >= known.offset);
+        if again.is_none_or(|again| again.offset != known.offset || crate::engine::fingerprint(again) == known.digest) {
             return Ok(());
         }
         let text = format!(
@@ -231,8 +230,10 @@ impl Run {
         Err(SourceError::Data(text).into())
     }
 
+    /// Where the end is not known before it is reached, as of a file, the source itself says that it is there.
     fn is_at_end(&self) -> bool {
-        self.ends.iter().all(|(&partition, &end)| self.engine.position(partition).is_some_and(|next| next >= end))
+        let is_read = |partition, end| self.engine.position(partition).is_some_and(|next| next >= end);
+        !self.ends.is_empty() && self.ends.iter().all(|(&partition, &end)| is_read(partition, end))
     }
 
     fn wants_commit(&self, now: Timestamp) -> bool {
@@ -247,16 +248,25 @@ impl Run {
     async fn commit(&mut self, ending: Ending) -> Result<(), Error> {
         let started = self.parts.clock.now();
         let cut = self.engine.cut()?;
-        let Parts { pipeline, query, store, source, observer, .. } = &mut self.parts;
-        let staged = stage(store, pipeline, &self.identity, query, Some(&self.newest), cut, ending, started).await?;
+        let Parts { pipeline, query, store, source, observer, clock, .. } = &mut self.parts;
+        let desk = Desk { store, pipeline, identity: &self.identity, query };
+        let staged = match stage(desk, Some(&self.newest), cut, ending, started).await {
+            Ok(staged) => staged,
+            Err(error) => return Err(log::overtaken(store, Some(&self.newest), error).await?),
+        };
         let committed = log::commit(store, Some(&self.newest), staged).await?;
+        let logged = clock.now();
         let published = publish(store, &committed).await?;
+        let at = clock.now();
         source.commit(&published);
         let stored = committed.stored();
         self.engine.committed(&stored.entry);
         sweep(store, Some(&self.newest.entry), &stored.entry).await;
+        observer.took(Took { commit: logged.0 - started.0, publish: at.0 - logged.0, at });
         observer.committed(&stored.entry);
         self.newest = stored.clone();
+        // Windows have gone: what was shown of them is no longer so.
+        self.shown_at = None;
         self.committed_at = self.parts.clock.now();
         self.cost = self.committed_at.0 - started.0;
         Ok(())
@@ -267,6 +277,10 @@ impl Run {
         if ended == Ended::AtEnd {
             flush = Flush::Now;
             self.observe_ends().await?;
+            if !options.close_all && self.engine.awaits_proof() {
+                self.parts.clock.sleep(Duration::from_micros(SPREAD.unsigned_abs())).await;
+                self.observe_ends().await?;
+            }
             if options.close_all {
                 self.engine.close_all();
             }
@@ -279,7 +293,13 @@ impl Run {
     /// Asks once more where the partitions end: of a run by the clock, what tells idle partitions from late ones.
     async fn observe_ends(&mut self) -> Result<(), Error> {
         let asked = self.parts.clock.now();
-        let topic = self.parts.source.describe().await?;
+        // A source that is away has no say in whether a run may end.
+        let clock = self.parts.clock;
+        let topic = tokio::select! {
+            biased;
+            topic = self.parts.source.describe() => topic?,
+            () = clock.sleep(LAST_LOOK) => return Ok(()),
+        };
         for (partition, bounds) in topic.partitions {
             if let Some(end) = bounds.end {
                 self.engine.observe_end(partition, end, asked);
@@ -292,12 +312,15 @@ impl Run {
     fn show(&mut self, now: Timestamp) {
         let mut totals = self.newest.entry.totals.clone();
         totals.add(self.engine.counts());
-        let mut progress = (0, 0);
+        let (mut progress, mut lag) = ((0, 0), None);
         for (partition, next) in self.engine.positions() {
             let began = self.began.get(&partition).copied().unwrap_or(next);
             let end = self.ends.get(&partition).copied().unwrap_or(next);
             progress.0 += (next.min(end).0 - began.0).max(0).unsigned_abs();
             progress.1 += (end.0 - began.0).max(0).unsigned_abs();
+            if let Some(end) = self.newest_ends.get(&partition) {
+                *lag.get_or_insert(0) += (end.0 - next.0).max(0).unsigned_abs();
+            }
         }
         let view = View {
             now,
@@ -305,7 +328,24 @@ impl Run {
             watermark: self.engine.watermark(),
             open_windows: self.engine.open_windows(),
             progress,
+            lag,
         };
         self.parts.observer.progress(&view);
+        if self.shown_at.is_none_or(|shown| now.0.saturating_sub(shown.0) >= DETAIL_EVERY) {
+            self.shown_at = Some(now);
+            self.show_detail(view);
+        }
+    }
+
+    fn show_detail(&mut self, view: View) {
+        self.parts.observer.detail(&Detail {
+            view,
+            quiet: self.engine.is_quiet(),
+            partitions: self.engine.view_partitions().collect(),
+            ends: self.newest_ends.clone(),
+            windows: self.engine.view_windows().collect(),
+            state_bytes: self.engine.state_bytes(),
+            waiting: self.waiting.clone(),
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::turn::wait_for_turn;
-use super::{Options, Parts, Run, writer};
+use super::{Options, Parts, Run};
 use crate::config::{OnDataLoss, SourceConfig};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -14,36 +14,47 @@ use crate::log::{self, LogError};
 use crate::query::Keeps;
 use crate::record::{Offset, Partition};
 use crate::sink::probe::probe;
-use crate::sink::stage::{Ending, Identity, stage};
+use crate::sink::stage::{Desk, Ending, Identity, stage};
 use crate::sink::state;
 use crate::source::{Bounds, SourceError, Start, Topic};
 
 impl Run {
     pub(super) async fn open(mut parts: Parts, options: Options) -> Result<Self, Error> {
-        probe(&parts.store).await?;
-        let newest = wait_for_turn(&parts.store, &parts.pipeline, &parts.clock, !options.once).await?;
+        parts.observer.begins("trying the sink");
+        probe(&parts.store, &parts.instance.writer().id).await?;
+        parts.observer.begins("waiting for its turn: another instance may be writing to the sink");
+        let newest = wait_for_turn(&parts.store, &parts.pipeline, &parts.instance, &parts.clock, !options.once).await?;
+        parts.observer.begins("asking the source for the topic");
         let topic = parts.source.describe().await?;
+        parts.observer.begins("restoring open windows from the log");
         let identity = Identity {
             pipeline: parts.pipeline.name.clone(),
             fingerprint: parts.pipeline.fingerprint(),
-            writer: writer::this(),
+            writer: parts.instance.writer().clone(),
             topic: TopicId { name: topic.name.clone(), cluster: topic.cluster.clone() },
         };
         let engine = match &newest {
-            Some(stored) => resume(&mut parts, stored, &topic).await?,
+            Some(stored) => match resume(&mut parts, stored, &topic).await {
+                Ok(engine) => engine,
+                Err(error) => return Err(log::overtaken(&parts.store, Some(stored), error).await?),
+            },
             None => begin(&mut parts, &topic).await?,
         };
         let known = newest.as_ref().map(|stored| known_records(&stored.entry, &topic)).unwrap_or_default();
         let began: BTreeMap<Partition, Offset> = engine.positions().collect();
         let ends = topic.partitions.iter();
-        let ends = ends.filter_map(|(&partition, bounds)| Some((partition, bounds.end?))).collect();
+        let ends: BTreeMap<_, _> = ends.filter_map(|(&partition, bounds)| Some((partition, bounds.end?))).collect();
 
         // The first entry of a run says where it begins; with it, whoever wrote before can write no more.
         let mut engine = engine;
         let now = parts.clock.now();
         let cut = engine.cut()?;
         let Parts { pipeline, query, store, .. } = &parts;
-        let staged = stage(store, pipeline, &identity, query, newest.as_ref(), cut, Ending::GOES_ON, now).await?;
+        let desk = Desk { store, pipeline, identity: &identity, query };
+        let staged = match stage(desk, newest.as_ref(), cut, Ending::GOES_ON, now).await {
+            Ok(staged) => staged,
+            Err(error) => return Err(log::overtaken(store, newest.as_ref(), error).await?),
+        };
         let committed = log::commit(store, newest.as_ref(), staged).await?;
         publish(store, &committed).await?;
         engine.committed(&committed.stored().entry);
@@ -56,8 +67,22 @@ impl Run {
             (partition, seen_again.unwrap_or(next))
         });
         parts.source.assign(&from.collect()).await?;
+        parts.observer.opened(&newest.entry);
         let committed_at = parts.clock.now();
-        Ok(Self { parts, identity, engine, newest, known, ends, began, committed_at, cost: 0 })
+        Ok(Self {
+            parts,
+            identity,
+            engine,
+            newest,
+            known,
+            newest_ends: ends.clone(),
+            ends,
+            began,
+            waiting: None,
+            shown_at: None,
+            committed_at,
+            cost: 0,
+        })
     }
 }
 
@@ -173,8 +198,6 @@ fn check_bounds(
 fn known_records(entry: &Entry, topic: &Topic) -> BTreeMap<Partition, Tail> {
     let tails = entry.partitions.iter().filter_map(|(&partition, claim)| Some((partition, claim.tail.clone()?)));
     tails
-        .filter(|(partition, tail)| {
-            topic.partitions.get(partition).is_some_and(|bounds| bounds.start <= tail.offset)
-        })
+        .filter(|(partition, tail)| topic.partitions.get(partition).is_some_and(|bounds| bounds.start <= tail.offset))
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::writer;
+use super::writer::Instance;
 use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::error::Error;
@@ -24,23 +24,30 @@ const LOOK: Duration = Duration::from_secs(1);
 pub async fn wait_for_turn(
     store: &Store,
     pipeline: &Pipeline,
+    instance: &Instance,
     clock: &Clock,
     wait: bool,
 ) -> Result<Option<Stored>, Error> {
-    let Some(mut stored) = newest(store).await? else {
-        if let Some((found, _)) = store.list(layout::DATA).await?.first() {
-            let text = format!("sink {store}: it holds {found} but no log of windrow's; give this pipeline a place of its own");
+    let mut found = newest(store).await?;
+    if found.is_none()
+        && let Some((data, _)) = store.list(layout::DATA).await?.first()
+    {
+        // Another instance may have begun between the two looks.
+        found = newest(store).await?;
+        if found.is_none() {
+            let text =
+                format!("sink {store}: it holds {data} but no log of windrow's; give this pipeline a place of its own");
             return Err(LogError::Invalid(text).into());
         }
-        return Ok(None);
-    };
+    }
+    let Some(mut stored) = found else { return Ok(None) };
     belongs(store, pipeline, &stored)?;
     let mut moved = clock.now();
     let mut said = false;
     loop {
         let writer = &stored.entry.writer;
         let silent = clock.now().0.saturating_sub(moved.0) >= SILENCE;
-        if stored.entry.released || writer::is_gone(writer) || silent {
+        if stored.entry.released || instance.knows_gone(writer) || silent {
             if said {
                 tracing::info!("taking over from process {} on {}", writer.pid, writer.host);
             }
@@ -58,7 +65,7 @@ pub async fn wait_for_turn(
             );
             said = true;
         }
-        tokio::time::sleep(LOOK).await;
+        clock.sleep(LOOK).await;
         let Some(found) = newer_than(store, stored.entry.sequence).await? else { continue };
         if found.entry.sequence != stored.entry.sequence {
             (stored, moved) = (found, clock.now());
@@ -76,6 +83,14 @@ pub fn belongs(store: &Store, pipeline: &Pipeline, stored: &Stored) -> Result<()
         return Err(LogError::Invalid(format!(
             "sink {store}: it belongs to pipeline \"{}\", this one is \"{}\"; give each its own place",
             entry.pipeline, pipeline.name
+        )));
+    }
+    if entry.tumbling != pipeline.window.windows || entry.allowed_lateness < pipeline.window.allowed_lateness {
+        let what =
+            if entry.tumbling == pipeline.window.windows { "a longer allowed_lateness" } else { "other windows" };
+        return Err(LogError::Invalid(format!(
+            "sink {store}: this file has {what} than the one that filled the sink, so windows that are published could \
+             be opened again; give it a new sink"
         )));
     }
     if entry.fingerprint != pipeline.fingerprint() && !entry.windows.is_empty() {

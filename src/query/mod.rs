@@ -176,7 +176,10 @@ impl Query {
 
 /// The heart of a DataFusion error, in one line.
 fn told(error: &DataFusionError) -> String {
-    let text = error.find_root().message().into_owned();
+    let text = match error.find_root() {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        other => other.message().into_owned(),
+    };
     let text = text.split("\nbacktrace").next().unwrap_or_default();
     let mut line: String = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     if let Some((cut, _)) = line.char_indices().nth(300) {

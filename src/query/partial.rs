@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
@@ -66,7 +66,7 @@ impl fmt::Debug for Partial {
 impl Partial {
     pub(super) fn new(grouping: Option<Arc<Grouping>>) -> Self {
         let kept = match grouping {
-            Some(grouping) => Kept::Groups(GroupTable { grouping, tables: None, groups: Vec::new() }),
+            Some(grouping) => Kept::Groups(GroupTable::new(grouping)),
             None => Kept::Rows(Rows::default()),
         };
         Self { kept }
@@ -139,6 +139,10 @@ fn choose(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch> {
     if (last - first) as usize + 1 == rows.len() {
         return Ok(batch.slice(first as usize, rows.len()));
     }
+    // COUNT(*) alone needs no column, and Arrow takes no rows of none.
+    if batch.num_columns() == 0 {
+        return Ok(batch.slice(0, rows.len()));
+    }
     Ok(take_record_batch(batch, &UInt32Array::from(rows.to_vec()))?)
 }
 
@@ -196,7 +200,7 @@ impl Grouping {
         self: &Arc<Self>,
         states: &[Vec<RecordBatch>],
     ) -> std::result::Result<RecordBatch, QueryError> {
-        let mut table = GroupTable { grouping: self.clone(), tables: None, groups: Vec::new() };
+        let mut table = GroupTable::new(self.clone());
         for batch in states.iter().flatten() {
             table.merge(batch).map_err(internal)?;
         }
@@ -246,26 +250,37 @@ impl Tables {
 struct GroupTable {
     grouping: Arc<Grouping>,
     tables: Option<Tables>,
+    /// All of it as it was saved, while there are no tables: a window that closes is saved and never filled again.
+    saved: Option<RecordBatch>,
     /// Scratch: the group of each row at hand.
     groups: Vec<usize>,
 }
 
 impl GroupTable {
+    fn new(grouping: Arc<Grouping>) -> Self {
+        Self { grouping, tables: None, saved: None, groups: Vec::new() }
+    }
+
     fn len(&self) -> usize {
-        self.tables.as_ref().map_or(0, Tables::len)
+        let saved = self.saved.as_ref().map_or(0, RecordBatch::num_rows);
+        self.tables.as_ref().map_or(saved, Tables::len)
     }
 
     fn open(&mut self) -> Result<&mut Tables> {
         if self.tables.is_none() {
             self.tables = Some(self.grouping.tables()?);
+            if let Some(saved) = self.saved.take() {
+                self.merge(&saved)?;
+            }
         }
         self.tables.as_mut().ok_or_else(|| datafusion::error::DataFusionError::Internal("no group tables".into()))
     }
 
     fn update(&mut self, inputs: &RecordBatch) -> Result<()> {
-        // Without keys there is a group even if no record is in it.
-        if inputs.num_rows() == 0 && !self.grouping.keys.fields().is_empty() {
-            return Ok(());
+        if inputs.num_rows() == 0 {
+            // Without keys there is a group even if no record is in it.
+            let is_lacking = self.grouping.keys.fields().is_empty() && self.tables.is_none();
+            return if is_lacking { self.open_empty(&inputs.schema()) } else { Ok(()) };
         }
         let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
         let tables = self.open()?;
@@ -286,6 +301,21 @@ impl GroupTable {
         Ok(())
     }
 
+    /// Makes the one group that there is without keys. Accumulators tell a group without values, whose sum is null,
+    /// only from a row that their filter leaves out: told of no row at all, they would say zero.
+    fn open_empty(&mut self, inputs: &SchemaRef) -> Result<()> {
+        let nulls = inputs.fields().iter().map(|field| new_null_array(field.data_type(), 1)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(inputs.clone(), nulls, &options)?;
+        let (grouping, left_out) = (self.grouping.clone(), BooleanArray::from(vec![false]));
+        let tables = self.open()?;
+        for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut tables.accumulators) {
+            let arguments = aggregate.arguments.iter().map(|argument| argument.evaluate(&row)?.into_array(1));
+            accumulator.update_batch(&arguments.collect::<Result<Vec<_>>>()?, &[0], Some(&left_out), 1)?;
+        }
+        Ok(())
+    }
+
     fn merge(&mut self, saved: &RecordBatch) -> Result<()> {
         let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
         let tables = self.open()?;
@@ -301,16 +331,17 @@ impl GroupTable {
         Ok(())
     }
 
-    /// All of it as one batch. Accumulators can only be emptied, so they are filled again from what they gave.
+    /// All of it as one batch. Accumulators can only be emptied; they are filled again, from what they gave, when the
+    /// next row comes.
     fn save(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(mut tables) = self.tables.take() else { return Ok(None) };
-        let mut columns = tables.emit_keys()?;
-        for accumulator in &mut tables.accumulators {
-            columns.extend(accumulator.state(EmitTo::All)?);
+        if let Some(mut tables) = self.tables.take() {
+            let mut columns = tables.emit_keys()?;
+            for accumulator in &mut tables.accumulators {
+                columns.extend(accumulator.state(EmitTo::All)?);
+            }
+            self.saved = Some(batch(columns)?);
         }
-        let saved = batch(columns)?;
-        self.merge(&saved)?;
-        Ok(Some(saved))
+        Ok(self.saved.clone())
     }
 
     fn finish(mut self) -> Result<RecordBatch> {
@@ -328,7 +359,8 @@ impl GroupTable {
     }
 
     fn bytes(&self) -> usize {
-        self.tables.as_ref().map_or(0, |tables| {
+        let saved = self.saved.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+        self.tables.as_ref().map_or(saved, |tables| {
             let accumulators: usize = tables.accumulators.iter().map(|accumulator| accumulator.size()).sum();
             accumulators + tables.keys.as_ref().map_or(0, |keys| keys.size())
         })

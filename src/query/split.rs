@@ -14,7 +14,9 @@ use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::plan::Planned;
 use super::{QueryError, internal};
@@ -279,7 +281,8 @@ impl Splitter<'_> {
             if !is_rowwise(expr) {
                 return Ok(None);
             }
-            let base = chain.substitute(expr, below)?;
+            // What is constant, such as the 0.5 of a percentile, stays where it is: some arguments must be.
+            let base = folded(chain.substitute(expr, below)?)?;
             Ok(Some(if is_literal(&base) { base } else { input(inputs.place(&base)) }))
         };
         for arg in &mut params.args {
@@ -379,6 +382,15 @@ fn is_grouping_set(expr: &Expr) -> bool {
 
 fn is_literal(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(..))
+}
+
+/// An expression without columns as the literal it is.
+fn folded(expr: Expr) -> Result<Expr> {
+    if is_literal(&expr) || expr.any_column_refs() {
+        return Ok(expr);
+    }
+    let context = SimplifyContext::builder().with_schema(Arc::new(DFSchema::empty())).build();
+    ExprSimplifier::new(context).simplify(expr)
 }
 
 fn is_mergeable(function: &AggregateFunction) -> bool {

@@ -247,10 +247,49 @@ fn a_star_gives_the_records_themselves() {
 }
 
 #[test]
+fn a_count_without_any_column_takes_rows_that_are_no_neighbours() {
+    let query = plan("SELECT COUNT(*) AS n FROM t").unwrap();
+    let prepared = query.prepare(&batch(0, 0, &[simple(1), simple(2), simple(3)])).unwrap();
+    let mut partial = query.partial();
+    partial.add(&prepared, &[0, 2]).unwrap();
+    let rows = runtime().block_on(query.close(vec![partial.snapshot().unwrap().batches])).unwrap();
+    assert!(shown(&rows).contains("| 2 |"), "{}", shown(&rows));
+}
+
+#[test]
 fn a_count_of_nothing_but_filtered_records_is_a_row_of_zero() {
     let query = plan("SELECT COUNT(*) AS n FROM t WHERE v > 5").unwrap();
     let result = windowed(&query, &[vec![simple(1)]], 1, true);
     assert!(shown(&result).contains("| 0 |"), "{}", shown(&result));
+}
+
+#[test]
+fn a_sum_over_nothing_but_filtered_records_is_null() {
+    let sql = "SELECT SUM(v) AS i, SUM(f) AS f, SUM(amount) AS d, AVG(v) AS a, MIN(v) AS lo, COUNT(v) AS n FROM t WHERE v > 5";
+    let query = plan(sql).unwrap();
+    assert_eq!(query.keeps(), Keeps::Groups);
+    let nothing = "|   |   |   |   |    | 0 |";
+    let filtered = || vec![simple(1), simple(2)];
+    for restart in [false, true] {
+        let result = windowed(&query, &[filtered(), filtered()], 1, restart);
+        assert!(shown(&result).contains(nothing), "{}", shown(&result));
+        let result = windowed(&query, &[filtered(), vec![simple(1), simple(7)], filtered()], 1, restart);
+        assert!(shown(&result).contains("| 7 | 0.0 | 1.00 | 7.0 | 7  | 1 |"), "{}", shown(&result));
+    }
+}
+
+#[test]
+fn percentiles_take_their_share_as_it_is_written() {
+    for sql in [
+        "SELECT k, approx_percentile_cont(f, 0.5) AS p FROM t GROUP BY k",
+        "SELECT k, approx_percentile_cont(0.5) WITHIN GROUP (ORDER BY f) AS p FROM t GROUP BY k",
+        "SELECT k, approx_percentile_cont(v, 1.0 / 2) AS p FROM t GROUP BY k",
+        "SELECT k, percentile_cont(0.5) WITHIN GROUP (ORDER BY f) AS p FROM t GROUP BY k",
+    ] {
+        let query = plan(sql).unwrap();
+        let result = windowed(&query, &[vec![simple(3)], vec![simple(3)]], 1, true);
+        assert_eq!(result[0].num_rows(), 1, "{sql}");
+    }
 }
 
 #[test]

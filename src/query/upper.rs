@@ -139,9 +139,19 @@ impl Upper {
             .map(|&column| SortField::new_with_options(self.output.field(column).data_type().clone(), options));
         let keys: Vec<ArrayRef> = self.sorted_by.iter().map(|&column| all.column(column).clone()).collect();
         let keys = RowConverter::new(fields.collect())?.convert_columns(&keys)?;
-        let mut order: Vec<u32> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).collect();
-        order.sort_by(|&a, &b| -> Ordering { keys.row(a as usize).cmp(&keys.row(b as usize)) });
-        Ok(take_record_batch(&all, &UInt32Array::from(order))?)
+        // The first bytes of a key decide most comparisons, and are at hand where the key is not.
+        let head = |row: u32| {
+            let mut head = [0; 16];
+            head.iter_mut().zip(keys.row(row as usize).as_ref()).for_each(|(place, &byte)| *place = byte);
+            (u128::from_be_bytes(head), row)
+        };
+        let mut order: Vec<(u128, u32)> = (0..u32::try_from(all.num_rows()).unwrap_or(u32::MAX)).map(head).collect();
+        order.sort_unstable_by(|(head, row), (other_head, other)| -> Ordering {
+            let whole = || keys.row(*row as usize).cmp(&keys.row(*other as usize));
+            head.cmp(other_head).then_with(whole).then_with(|| row.cmp(other))
+        });
+        let order: UInt32Array = order.into_iter().map(|(_, row)| row).collect();
+        Ok(take_record_batch(&all, &order)?)
     }
 
     fn evenly(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {

@@ -1,7 +1,6 @@
 //! The names of everything in a sink. Users and loaders rely on them.
 
 use chrono::{DateTime, NaiveDate};
-use uuid::Uuid;
 
 use crate::log::entry::Sequence;
 use crate::record::Timestamp;
@@ -41,10 +40,10 @@ pub fn feed(sequence: Sequence) -> String {
     format!("{FEED}/{sequence}.json")
 }
 
-/// A key to try the store with.
+/// A key to try the store with; `nonce` keeps those who try apart.
 #[must_use]
-pub fn probe() -> String {
-    format!("_windrow/probe/{}", Uuid::new_v4().simple())
+pub fn probe(nonce: &str, index: usize) -> String {
+    format!("_windrow/probe/{nonce}-{index}")
 }
 
 /// The key of a commit's state object. `attempt` keeps rival writers apart.

@@ -5,6 +5,7 @@ pub mod parquet;
 pub mod probe;
 pub mod stage;
 pub mod state;
+pub mod traffic;
 pub mod store;
 
 use crate::error::Kind;

@@ -41,9 +41,11 @@ pub struct Form {
 /// # Errors
 /// If a column has no Parquet form, which planning has ruled out.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], form: &Form) -> Result<Vec<Encoded>, SinkError> {
-    let internal = |error: parquet::errors::ParquetError| SinkError::Internal(format!("cannot encode Parquet: {error}"));
+    let internal =
+        |error: parquet::errors::ParquetError| SinkError::Internal(format!("cannot encode Parquet: {error}"));
     let begin = || {
-        let options = ArrowWriterOptions::new().with_properties(properties(schema, form)).with_skip_arrow_metadata(true);
+        let options =
+            ArrowWriterOptions::new().with_properties(properties(schema, form)).with_skip_arrow_metadata(true);
         ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(internal)
     };
     let mut files = Vec::new();

@@ -9,12 +9,12 @@ use super::store::{Created, Store};
 
 const RACERS: usize = 16;
 
-/// Creates a key twice, and another from sixteen sides at once.
+/// Creates a key twice, and another from sixteen sides at once. `nonce` is the caller's alone.
 ///
 /// # Errors
 /// [`SinkError::Invalid`] if a second create succeeds, or if not exactly one of the sixteen wins.
-pub async fn probe(store: &Store) -> Result<(), SinkError> {
-    let (twice, raced) = (layout::probe(), layout::probe());
+pub async fn probe(store: &Store, nonce: &str) -> Result<(), SinkError> {
+    let (twice, raced) = (layout::probe(nonce, 1), layout::probe(nonce, 2));
     let outcome = async {
         let first = store.create(&twice, Bytes::from_static(b"first")).await?;
         let second = store.create(&twice, Bytes::from_static(b"second")).await?;

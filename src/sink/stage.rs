@@ -10,7 +10,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::parquet::{Encoded, Form, encode};
 use super::state::{self, StateWriter, digest};
@@ -21,9 +20,11 @@ use crate::decode::column::timestamp_type;
 use crate::engine::cut::{Closing, Cut, State};
 use crate::engine::kept::{self, Kept};
 use crate::error::Error;
-use crate::log::entry::{ClosedWindow, Entry, FORMAT, File, FileKind, OpenWindow, Part, Sequence, TopicId, Waiting, Writer};
+use crate::log::entry::{
+    ClosedWindow, Entry, FORMAT, File, FileKind, OpenWindow, Part, Sequence, TopicId, Waiting, Writer,
+};
 use crate::log::store::Stored;
-use crate::query::Query;
+use crate::query::{Query, QueryError};
 use crate::record::Timestamp;
 
 /// Objects in flight at once.
@@ -81,22 +82,34 @@ impl Ending {
     pub const GOES_ON: Self = Self { flush: Flush::WhenWorthIt, released: false };
 }
 
-/// Makes everything that `cut` names durable, and the entry that names it.
+/// What every commit of a run is made with.
+#[derive(Copy, Clone, Debug)]
+pub struct Desk<'a> {
+    /// Where the sink is.
+    pub store: &'a Store,
+    /// The pipeline.
+    pub pipeline: &'a Pipeline,
+    /// What the run's entries have in common.
+    pub identity: &'a Identity,
+    /// The pipeline's query.
+    pub query: &'a Query,
+}
+
+/// Makes everything that `cut` names durable, and the entry that names it, to follow `before`.
 ///
 /// # Errors
 /// If a result cannot be computed or the store refuses for good.
 pub async fn stage(
-    store: &Store,
-    pipeline: &Pipeline,
-    identity: &Identity,
-    query: &Query,
+    desk: Desk<'_>,
     before: Option<&Stored>,
     cut: Cut,
     ending: Ending,
     now: Timestamp,
 ) -> Result<Staged, Error> {
+    let Desk { store, pipeline, identity, query } = desk;
     let sequence = before.map_or(Sequence::FIRST, |before| before.entry.sequence.next());
-    let attempt = Uuid::new_v4().simple().to_string()[..12].to_owned();
+    // A run stages each number once: what it was made for is in the log, or the run is over.
+    let attempt: String = identity.writer.id.chars().take(12).collect();
     let mut saved = StateWriter::new(layout::state(sequence, &attempt));
     let mut outgoing = Outgoing { sequence, attempt: &attempt, files: Vec::new(), bytes: Vec::new() };
 
@@ -105,7 +118,8 @@ pub async fn stage(
         let (schema, batches) = result(store, query, closing).await?;
         let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         // An empty result has no file, unless it takes the place of one that had rows.
-        if rows > 0 || closing.before.is_some_and(|before| before > 0) {
+        let first = closed.iter().find(|closed| closed.window == closing.window).map(|closed| closed.rows);
+        if rows > 0 || closing.before.or(first).is_some_and(|before| before > 0) {
             let form = Form {
                 target_size: pipeline.sink.target_file_size,
                 sorted_by: query.sort_columns().iter().map(|column| column + 2).collect(),
@@ -184,6 +198,7 @@ pub async fn stage(
         writer: identity.writer.clone(),
         time: now,
         topic: identity.topic.clone(),
+        tumbling: pipeline.window.windows.clone(),
         emit: pipeline.window.emit,
         watermark_delay: pipeline.window.watermark_delay,
         allowed_lateness: pipeline.window.allowed_lateness,
@@ -263,7 +278,14 @@ async fn result(store: &Store, query: &Query, closing: &Closing) -> Result<(Sche
     for state in &closing.states {
         states.push(load(store, state).await?);
     }
-    let rows = query.close(states).await?;
+    let rows = query.close(states).await.map_err(|error| match error {
+        QueryError::Data(text) => QueryError::Data(format!(
+            "window {} to {} has no result: {text}; nothing is lost: guard the expression or widen its types \
+             (CAST), and run into a new sink",
+            closing.window.start, closing.window.end
+        )),
+        other => other,
+    })?;
     let schema = file_schema(query.output_schema());
     let batches = rows.iter().map(|batch| {
         let count = batch.num_rows();

@@ -17,9 +17,13 @@ use object_store::aws::AmazonS3Builder;
 use object_store::client::ClientOptions;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use object_store::{
+    Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+};
 
 use super::SinkError;
+use super::traffic::Traffic;
+use crate::clock::Clock;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -42,6 +46,10 @@ pub struct Store {
     prefix: Path,
     folder: Option<PathBuf>,
     shown: String,
+    traffic: Arc<Traffic>,
+    clock: Clock,
+    /// How long a store that is away is waited for; without it, for ever.
+    patience: Option<Duration>,
 }
 
 impl fmt::Debug for Store {
@@ -86,15 +94,23 @@ impl Store {
             .map_err(|error| SinkError::Invalid(format!("sink {}: {error}", folder.display())))?
             .with_fsync(true);
         let shown = folder.display().to_string();
-        Ok(Self { inner: Arc::new(local), prefix: Path::default(), folder: Some(folder), shown })
+        Ok(Self {
+            inner: Arc::new(local),
+            prefix: Path::default(),
+            folder: Some(folder),
+            shown,
+            traffic: Arc::default(),
+            clock: Clock::system(),
+            patience: None,
+        })
     }
 
     fn open_s3(url: &str, properties: &BTreeMap<String, String>) -> Result<Self, SinkError> {
         // Both sides of a race may install the same provider; only the first call counts.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (bucket, prefix) = url.trim_start_matches("s3://").split_once('/').unwrap_or((&url[5..], ""));
-        let prefix =
-            Path::parse(prefix.trim_end_matches('/')).map_err(|error| SinkError::Invalid(format!("sink {url}: {error}")))?;
+        let prefix = Path::parse(prefix.trim_end_matches('/'))
+            .map_err(|error| SinkError::Invalid(format!("sink {url}: {error}")))?;
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
         for (key, value) in properties {
             let key = key.parse().map_err(|_| SinkError::Invalid(format!("sink {url}: unknown property \"{key}\"")))?;
@@ -114,13 +130,41 @@ impl Store {
             .with_retry(retry)
             .build()
             .map_err(|error| SinkError::Invalid(format!("sink {url}: {}", told(&error))))?;
-        Ok(Self { inner: Arc::new(s3), prefix, folder: None, shown: url.to_owned() })
+        Ok(Self {
+            inner: Arc::new(s3),
+            prefix,
+            folder: None,
+            shown: url.to_owned(),
+            traffic: Arc::default(),
+            clock: Clock::system(),
+            patience: None,
+        })
     }
 
-    /// A store over any implementation: for tests.
+    /// A store over any implementation, whose pauses are counted by `clock`: for tests.
     #[must_use]
-    pub fn over(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, prefix: Path::default(), folder: None, shown: "memory".to_owned() }
+    pub fn over(inner: Arc<dyn ObjectStore>, clock: Clock) -> Self {
+        Self {
+            inner,
+            prefix: Path::default(),
+            folder: None,
+            shown: "memory".to_owned(),
+            traffic: Arc::default(),
+            clock,
+            patience: None,
+        }
+    }
+
+    /// The same store for somebody who waits for an answer: when it has been away for `patience`, that is an error.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    /// What was asked of it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     /// The local folder, if it is one.
@@ -145,10 +189,7 @@ impl Store {
     /// If the store refuses for good.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), SinkError> {
         let path = self.path(key);
-        self.patiently("write", key, || async {
-            self.inner.put(&path, bytes.clone().into()).await.map(|_| ())
-        })
-        .await
+        self.patiently("write", key, || async { self.inner.put(&path, bytes.clone().into()).await.map(|_| ()) }).await
     }
 
     /// Writes a key that must not exist yet. Whatever the store answers, the outcome is what the key then holds: a
@@ -280,6 +321,7 @@ impl Store {
         let mut waited = Duration::ZERO;
         let mut said: Option<Duration> = None;
         loop {
+            self.traffic.asked(verb);
             let error = match operation().await {
                 Ok(done) => {
                     if said.is_some() {
@@ -289,14 +331,23 @@ impl Store {
                 }
                 Err(error) => error,
             };
+            self.traffic.failed(verb);
             if let Some(final_error) = self.refusal(verb, key, &error) {
                 return Err(final_error);
+            }
+            if let Some(patience) = self.patience.filter(|patience| waited >= *patience) {
+                let text = format!(
+                    "sink {self}: cannot {verb} {key}: {}; gave up after {} s",
+                    told(&error),
+                    patience.as_secs()
+                );
+                return Err(SinkError::Unavailable(text));
             }
             if said.is_none_or(|at| waited.saturating_sub(at) >= SAY_AGAIN) {
                 tracing::warn!(sink = %self, "cannot {verb} {key}, trying again: {}", told(&error));
                 said = Some(waited);
             }
-            tokio::time::sleep(pause).await;
+            self.clock.sleep(pause).await;
             waited += pause;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -314,10 +365,9 @@ impl Store {
                 Some(SinkError::Invalid(what()))
             }
             _ => match io_kind(error) {
-                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(SinkError::Unavailable(format!(
-                    "{}; nothing is lost: make room and start again",
-                    what()
-                ))),
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    Some(SinkError::Unavailable(format!("{}; nothing is lost: make room and start again", what())))
+                }
                 Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                     Some(SinkError::Invalid(format!("{}; give this user the right to write there", what())))
                 }
@@ -353,7 +403,28 @@ fn told(error: &Error) -> String {
         }
         cause = inner.source();
     }
-    text.replace('\n', " ")
+    briefly(&text.replace('\n', " "))
+}
+
+/// What an S3 server answers at length, as its code and message; anything else cut to what a person reads.
+fn briefly(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let between = |open: &str, close: &str| {
+        let (_, rest) = text.split_once(open)?;
+        rest.split_once(close).map(|(found, _)| found)
+    };
+    if let (Some(code), Some(message)) = (between("<Code>", "</Code>"), between("<Message>", "</Message>")) {
+        return format!("{code}: {message}");
+    }
+    if text.contains("169.254.169.254") {
+        let asked = "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or access_key_id and \
+                     secret_access_key in the sink's properties; without them this machine's role is asked for, and";
+        return format!("{asked} nobody answers for that");
+    }
+    match text.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
 }
 
 /// The operating system's error below, if there is one.
@@ -366,4 +437,18 @@ fn io_kind(error: &Error) -> Option<io::ErrorKind> {
         cause = inner.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::briefly;
+
+    #[test]
+    fn a_servers_long_answer_is_told_by_its_code_and_message() {
+        let answer = "Client error with status 403 Forbidden: <?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch\
+                      </Code><Message>check your key</Message><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>";
+        assert_eq!(briefly(answer), "SignatureDoesNotMatch: check your key");
+        assert_eq!(briefly("connection refused"), "connection refused");
+        assert_eq!(briefly(&"x".repeat(1000)).chars().count(), 401);
+    }
 }

@@ -97,8 +97,9 @@ impl PartitionClock {
 
     /// The broker said, to a question asked at `asked`, that the partition ends where the reader stands.
     pub fn stand(&mut self, asked: Timestamp) {
-        let since = self.standing.map_or(asked, |standing| standing.since);
-        self.standing = Some(Standing { since, proved: asked.max(since) });
+        // What another instance's clock said may lie ahead of this one's.
+        let since = self.standing.map_or(asked, |standing| standing.since.min(asked));
+        self.standing = Some(Standing { since, proved: asked });
     }
 
     /// Settles whether the partition is idle now.
@@ -107,5 +108,31 @@ impl PartitionClock {
             standing.proved.0.saturating_sub(standing.since.0) >= idle_timeout
                 && now.0.saturating_sub(standing.proved.0) <= PROOF_VALID
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_is_not_waited_for() {
+        let hour = 3_600_000_000;
+        let mut clock = PartitionClock::restore(Some(Timestamp(0)), Some(Timestamp(hour)));
+        clock.stand(Timestamp(0));
+        assert_eq!((clock.standing_since(), clock.proved()), (Some(Timestamp(0)), Some(Timestamp(0))));
+        clock.stand(Timestamp(30_000_000));
+        clock.settle(Timestamp(30_000_000), 30_000_000);
+        assert!(clock.is_idle());
+    }
+
+    #[test]
+    fn standing_goes_on_from_what_the_log_says() {
+        let mut clock = PartitionClock::restore(None, Some(Timestamp(0)));
+        clock.settle(Timestamp(30_000_000), 30_000_000);
+        assert!(!clock.is_idle(), "the broker has not said so anew");
+        clock.stand(Timestamp(30_000_000));
+        clock.settle(Timestamp(30_000_000), 30_000_000);
+        assert!(clock.is_idle());
     }
 }

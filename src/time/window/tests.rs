@@ -138,7 +138,7 @@ fn hours_are_physical_also_with_a_zone() {
 }
 
 #[test]
-fn sizes_that_make_no_windows_are_refused() {
+fn sizes_that_make_no_tumbling_refused() {
     let refused = |size| Tumbling::new(size, None, None).unwrap_err();
     assert_eq!(refused(Size::Physical(0)), WindowError::Empty);
     assert_eq!(refused(Size::Physical(-1)), WindowError::Empty);
@@ -151,7 +151,7 @@ fn sizes_that_make_no_windows_are_refused() {
 }
 
 #[test]
-fn the_same_windows_are_equal_however_they_were_written() {
+fn the_same_tumbling_equal_however_they_were_written() {
     assert_eq!(windows("60 minutes", ""), from("1 hour", "", "2026-03-01T05:00:00Z").unwrap());
     assert_ne!(windows("1 week", ""), windows("7 days", ""));
     assert_ne!(windows("1 hour", ""), windows("1 hour", "Europe/Paris"));

@@ -1,0 +1,72 @@
+//! What can be seen of an engine from outside.
+
+use super::Engine;
+use crate::record::{Offset, Partition, Timestamp};
+use crate::time::window::Window;
+
+/// How far a partition is read, and its time.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct PartitionView {
+    /// The next offset wanted.
+    pub position: Offset,
+    /// Its watermark.
+    pub watermark: Option<Timestamp>,
+    /// Whether it holds nobody back.
+    pub idle: bool,
+    /// Since when the broker has said that it ends where the reader stands.
+    pub standing_since: Option<Timestamp>,
+}
+
+/// A window that takes records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowView {
+    /// Its span.
+    pub window: Window,
+    /// Whether revision 0 is out, and how many rows it had.
+    pub published: Option<u64>,
+    /// Records in it, with those that the query's WHERE leaves out.
+    pub records: u64,
+    /// Of these, late ones.
+    pub late: u64,
+}
+
+impl Engine {
+    /// How far each partition is read, and its time.
+    pub fn view_partitions(&self) -> impl Iterator<Item = (Partition, PartitionView)> + '_ {
+        self.partitions.iter().map(|(&partition, state)| {
+            let clock = &state.clock;
+            let view = PartitionView {
+                position: state.next,
+                watermark: clock.watermark(),
+                idle: clock.is_idle(),
+                standing_since: clock.standing_since(),
+            };
+            (partition, view)
+        })
+    }
+
+    /// The windows that take records, by start.
+    pub fn view_windows(&self) -> impl Iterator<Item = WindowView> + '_ {
+        self.windows.values().map(|open| {
+            let tallies = || open.parts.values().map(|part| part.tally);
+            WindowView {
+                window: open.window,
+                published: open.published,
+                records: tallies().map(|tally| tally.aggregated + tally.filtered).sum(),
+                late: tallies().map(|tally| tally.late).sum(),
+            }
+        })
+    }
+
+    /// Whether every partition is idle.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.is_some()
+    }
+
+    /// Bytes of partial results in memory, about.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum()
+    }
+}
