@@ -66,7 +66,7 @@ impl Meta {
         if self.offsets.len() >= self.most_rows {
             return Err(Misfit::out_of_range("the batch has too many records"));
         }
-        match record.key.filter(|key| str::from_utf8(key).is_ok()) {
+        match record.key.filter(|key| key.is_ascii() || str::from_utf8(key).is_ok()) {
             Some(key) => {
                 self.keys.push(key)?;
                 self.keyed.append_non_null();

@@ -80,7 +80,7 @@ pub enum Event {
 /// drops what it has. Whatever would leave a record out is an error, never silence.
 #[async_trait]
 pub trait Source: Send {
-    /// The topic as it is now.
+    /// The topic as it is now. Waits, without end, for a broker that is down.
     ///
     /// # Errors
     /// If the topic does not exist or cannot be described.
@@ -92,7 +92,9 @@ pub trait Source: Send {
     /// If the source cannot tell.
     async fn resolve(&mut self, start: Start) -> Result<BTreeMap<Partition, Offset>, SourceError>;
 
-    /// Begins to read these partitions at these offsets, besides the ones assigned before.
+    /// Begins to read these partitions at these offsets, besides the ones assigned before; none may be named twice.
+    /// Never waits for room among the events, so it may be called between two of them. An offset that is gone from the
+    /// partition shows as an error of [`Source::next`].
     ///
     /// # Errors
     /// If the source refuses.
@@ -103,6 +105,9 @@ pub trait Source: Send {
     /// # Errors
     /// Whatever means that a partition will not go on.
     async fn next(&mut self) -> Result<Event, SourceError>;
+
+    /// Gives back the records of an event when nothing needs them any more: a source may use their memory again.
+    fn take_back(&mut self, _records: Records) {}
 
     /// Tells the source how far everything is published, for the eyes of others only.
     /// The answer may come later or never; a failure is logged and harmless.

@@ -115,6 +115,29 @@ impl Producer {
         Err(SourceError::Unavailable(format!("broker {}: {failed} records were not delivered: {why}", self.brokers)))
     }
 
+    /// How many partitions `topic` has, waiting `patience` at most for a broker to say so. Where the broker makes
+    /// topics by itself, asking makes it.
+    ///
+    /// # Errors
+    /// [`SourceError::Unavailable`] if no broker answers; [`SourceError::Invalid`] if the topic does not exist.
+    pub fn partitions(&self, topic: &str, patience: Duration) -> Result<u32, SourceError> {
+        let away = |why: String| SourceError::Unavailable(format!("broker {}: {why}", self.brokers));
+        // A topic that is being made has no leader for a moment.
+        for _ in 0..50 {
+            let metadata = self.inner.client().fetch_metadata(Some(topic), patience);
+            let metadata = metadata.map_err(|error| {
+                away(take(&self.inner.client().context().complaint).unwrap_or_else(|| error.to_string()))
+            })?;
+            if let Some(found) = metadata.topics().iter().find(|found| found.name() == topic)
+                && !found.partitions().is_empty()
+            {
+                return Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX));
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Err(SourceError::Invalid(format!("topic {topic}: it does not exist at {}; create it first", self.brokers)))
+    }
+
     /// How many records have been delivered since the producer was made.
     #[must_use]
     pub fn delivered(&self) -> u64 {

@@ -11,6 +11,7 @@
 //! whether names come twice. In all else a skipped value must be JSON too.
 
 mod scan;
+mod shape;
 mod value;
 mod wanted;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use self::scan::{Broken, Kind, Raw, Scanner, TOO_DEEP};
+use self::shape::Shape;
 use self::wanted::{ROOT, Wanted};
 use super::cells::Cells;
 use super::column::{Column, ColumnType, Columns, META, TIMESTAMP};
@@ -61,6 +63,9 @@ pub struct JsonDecoder {
     scratch: Vec<u8>,
     /// Counts records, so that a wanted member knows whether it was seen in this one.
     record: u64,
+    shape: Option<Shape>,
+    /// The record of which a shape was last learnt.
+    learnt: Option<u64>,
 }
 
 /// Where event times come from.
@@ -72,6 +77,9 @@ enum EventTime {
     /// The named column is no declared timestamp: no record has a time.
     Undeclared,
 }
+
+/// Records between two attempts to learn a shape: where each record has another, little is lost.
+const LEARN_EVERY: u64 = 256;
 
 const NO_RECORD_TIME: &str = "_timestamp: the record has no time of its own";
 
@@ -96,6 +104,8 @@ impl JsonDecoder {
             text_bytes: vec![0; columns.declared.len()],
             scratch: Vec::new(),
             record: 0,
+            shape: None,
+            learnt: None,
             columns: columns.declared.clone(),
         }
     }
@@ -117,10 +127,22 @@ impl JsonDecoder {
             filled: 0,
             record: self.record,
         };
-        reader.whole(row).map_err(|fault| match fault {
+        let fits = match &mut self.shape {
+            Some(shape) => reader.shaped(shape, row),
+            None => Ok(false),
+        };
+        let read = match fits {
+            Ok(false) => reader.whole(row).map(|()| true),
+            fits => fits.map(|_| false),
+        };
+        let by_scanner = read.map_err(|fault| match fault {
             Fault::Reason(reason) => reason,
             Fault::Broken(broken) => not_json(value, broken),
         })?;
+        if by_scanner && self.learnt.is_none_or(|learnt| self.record - learnt >= LEARN_EVERY) {
+            self.learnt = Some(self.record);
+            self.shape = Shape::of(value, &self.wanted);
+        }
         match self.event_time {
             EventTime::Column(_) => Ok(()),
             EventTime::Record if record.timestamp.is_some() => Ok(()),
@@ -190,6 +212,24 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Takes the values of a record that has the shape; whether it has.
+    #[inline]
+    fn shaped(&mut self, shape: &mut Shape, row: usize) -> Result<bool, Fault> {
+        let bytes = self.scanner.bytes;
+        let Some(fit) = shape.fits(bytes) else { return Ok(false) };
+        let mut wanted = 0;
+        while let Some((node, raw)) = shape.value(wanted, bytes, &fit) {
+            for index in 0..self.wanted.nodes[node].columns.len() {
+                self.put(self.wanted.nodes[node].columns[index], raw)?;
+            }
+            wanted += 1;
+        }
+        if self.filled < self.columns.len() {
+            self.fill(row)?;
+        }
+        Ok(true)
+    }
+
     #[inline]
     fn whole(&mut self, row: usize) -> Result<(), Fault> {
         self.scanner.space();

@@ -64,6 +64,13 @@ impl Wanted {
         }
     }
 
+    /// The node of the member of that name at the root.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        let members = &self.nodes[ROOT].members;
+        let found = members.binary_search_by(|(member, _)| member.as_slice().cmp(name)).ok();
+        found.map(|place| members[place].1)
+    }
+
     /// Goes past the name and colon of the member at `position` in the object at `node`; the member's node if it is a
     /// wanted one.
     ///

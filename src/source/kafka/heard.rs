@@ -1,7 +1,6 @@
-//! What the client library says on its own: its log, its complaints, the ends it met, the fate of commits.
+//! What the client library says on its own: its log, its complaints, the fate of commits.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
@@ -12,10 +11,6 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::errors::{Class, class};
 use super::settings;
-use crate::record::Offset;
-
-/// No offset.
-const NONE: i64 = -1;
 
 /// Something that is wrong, in the library's words; they name the broker.
 #[derive(Clone, Debug)]
@@ -34,27 +29,14 @@ impl Complaint {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     /// The newest error, whatever it was.
     newest: Mutex<Option<Complaint>>,
     /// What keeps the brokers out of reach, until they answer.
     outage: Mutex<Option<Complaint>>,
-    /// Where the partition ended whose end was just met.
-    end: AtomicI64,
     /// Codes of failed commits that were told.
     commits: Mutex<BTreeSet<i32>>,
-}
-
-impl Default for Inner {
-    fn default() -> Self {
-        Self {
-            newest: Mutex::default(),
-            outage: Mutex::default(),
-            end: AtomicI64::new(NONE),
-            commits: Mutex::default(),
-        }
-    }
 }
 
 impl Heard {
@@ -74,10 +56,10 @@ impl Heard {
         *lock(&self.0.outage) = None;
     }
 
-    /// Where the partition ended whose end the reading client just reported; `None` if that was not understood.
-    pub(super) fn take_end(&self) -> Option<Offset> {
-        let end = self.0.end.swap(NONE, Ordering::AcqRel);
-        (end != NONE).then_some(Offset(end))
+    /// Something is wrong with a partition: it came among the records.
+    pub(super) fn complained(&self, code: RDKafkaErrorCode, text: &str) {
+        tracing::debug!(target: "librdkafka", "{code}: {text}");
+        self.complain(Complaint { code, text: text.to_owned() });
     }
 
     fn complain(&self, complaint: Complaint) {
@@ -99,13 +81,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The offset in the library's words on a partition's end. Neither the event nor the consumer's position tells it in
-/// every case: nothing is delivered for batches whose records were compacted away.
-fn end_offset(reason: &str) -> Option<i64> {
-    let (_, rest) = reason.split_once("end of partition at offset ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
 impl ClientContext for Heard {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         settings::log(level, facility, message);
@@ -113,10 +88,6 @@ impl ClientContext for Heard {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        if code == RDKafkaErrorCode::PartitionEOF {
-            self.0.end.store(end_offset(reason).unwrap_or(NONE), Ordering::Release);
-            return;
-        }
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
         self.complain(Complaint { code, text: reason.to_owned() });
     }
@@ -141,18 +112,6 @@ mod tests {
 
     fn hear(heard: &Heard, code: RDKafkaErrorCode, text: &str) {
         heard.error(KafkaError::Global(code), text);
-    }
-
-    #[test]
-    fn the_end_of_a_partition_is_read_from_the_librarys_words() {
-        let heard = Heard::default();
-        let text = "Fetch from broker 1 reached end of partition at offset 12 (HighwaterMark 14)";
-        hear(&heard, RDKafkaErrorCode::PartitionEOF, text);
-        assert_eq!(heard.take_end(), Some(Offset(12)));
-        assert_eq!(heard.take_end(), None);
-        hear(&heard, RDKafkaErrorCode::PartitionEOF, "in other words");
-        assert_eq!(heard.take_end(), None);
-        assert!(heard.outage().is_none());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A Kafka topic, every partition read by this instance.
 //!
-//! Two threads do the work: one polls the client and copies records out, one asks the brokers where partitions end.
-//! Both hand events over through one bounded channel, so a slow reader stops the polling, and the client then stops
-//! fetching. Partitions are assigned with explicit offsets: no group decides anything here, its committed offsets are
+//! Two threads do the work: one takes messages from the client and copies them out, one asks the brokers where
+//! partitions end. Both hand events over through one bounded channel, so a slow reader stops the first, and the client
+//! then stops fetching. Partitions are assigned with explicit offsets: no group decides anything here, its committed offsets are
 //! written for the eyes of others.
 
+pub mod batch;
 pub mod errors;
 mod heard;
 mod inquiry;
@@ -22,20 +23,21 @@ use std::thread;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext};
 use rdkafka::topic_partition_list::Offset as At;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
+use self::batch::Inbox;
 use self::heard::Heard;
 use self::inquiry::{Inquiry, Unanswered};
 use self::progress::Progress;
-use self::reader::Reader;
+use self::reader::{Reader, WORTH_KEEPING};
 use self::watch::Watch;
 use super::{Event, Source, SourceError, Start, Topic};
 use crate::clock::Clock;
 use crate::config::KafkaConfig;
-use crate::record::{Offset, Partition};
+use crate::record::{Offset, Partition, Records};
 
 /// Events that wait for the reader; a batch of records is about a mebibyte at most.
 const EVENTS: usize = 8;
@@ -48,6 +50,15 @@ const REMIND: i64 = 60_000_000;
 /// How long dropping the source may wait for its threads.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// The client that a [`KafkaSource`] reads with, its settings included.
+///
+/// # Errors
+/// [`SourceError::Invalid`] naming the property that is refused; never its value, which may be a secret.
+pub fn inbox<C: ConsumerContext>(kafka: &KafkaConfig, context: C) -> Result<Inbox<C>, SourceError> {
+    let consumer = settings::reading(kafka).create_with_context(context).map_err(|error| settings::refused(&error))?;
+    Inbox::new(consumer).ok_or_else(|| SourceError::Invalid("Kafka: the client has no queue of its own".to_owned()))
+}
+
 /// A topic, read in full.
 pub struct KafkaSource {
     topic: String,
@@ -58,10 +69,12 @@ pub struct KafkaSource {
     /// `None` only while the source is being dropped.
     inquiry: Option<Arc<Inquiry>>,
     /// The reading thread alone may drop the client, for that can take a while.
-    consumer: Weak<BaseConsumer<Heard>>,
+    inbox: Weak<Inbox<Heard>>,
     events: Receiver<Result<Event, SourceError>>,
     /// Where the watching thread will put its events; `None` once it runs.
     for_watch: Option<Sender<Result<Event, SourceError>>>,
+    /// For batches that are done with.
+    used: mpsc::SyncSender<Records>,
     group: String,
     /// Told nothing, only dropped: by each thread when it has ended.
     ended: mpsc::Receiver<()>,
@@ -76,11 +89,9 @@ impl KafkaSource {
     pub fn connect(kafka: &KafkaConfig, clock: Clock) -> Result<Self, SourceError> {
         let heard = Heard::default();
         let inquiry = Arc::new(Inquiry::connect(kafka, heard.clone())?);
-        let consumer: BaseConsumer<Heard> = settings::reading(kafka)
-            .create_with_context(heard.clone())
-            .map_err(|error| settings::refused(&error))?;
-        let consumer = Arc::new(consumer);
+        let inbox = Arc::new(inbox(kafka, heard.clone())?);
         let (sender, events) = tokio::sync::mpsc::channel(EVENTS);
+        let (used, for_reader) = mpsc::sync_channel(EVENTS);
         let (ending, ended) = mpsc::channel();
         let source = Self {
             topic: kafka.topic.clone(),
@@ -89,16 +100,17 @@ impl KafkaSource {
             heard: heard.clone(),
             progress: Arc::default(),
             inquiry: Some(inquiry.clone()),
-            consumer: Arc::downgrade(&consumer),
+            inbox: Arc::downgrade(&inbox),
             events,
             for_watch: Some(sender.clone()),
+            used,
             group: kafka.group.clone(),
             ended,
             ending: Some(ending),
         };
         let (topic, group) = (kafka.topic.clone(), kafka.group.clone());
         let progress = source.progress.clone();
-        let reader = Reader { consumer, inquiry, heard, progress, events: sender, topic, group };
+        let reader = Reader { inbox, inquiry, heard, progress, events: sender, used: for_reader, topic, group };
         source.spawn("windrow-kafka", move || reader.run())?;
         Ok(source)
     }
@@ -198,11 +210,15 @@ impl Source for KafkaSource {
 
     async fn assign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
         let list = self.list(from)?;
-        let consumer = self.consumer.upgrade().ok_or_else(|| self.closed())?;
+        let inbox = self.inbox.upgrade().ok_or_else(|| self.closed())?;
         for (&partition, &offset) in from {
+            if !inbox.lead(&self.topic, partition) {
+                let text = format!("topic {}: there is no partition {partition}", self.topic);
+                return Err(SourceError::Invalid(text));
+            }
             self.progress.begin(partition, offset);
         }
-        consumer.incremental_assign(&list).map_err(|error| {
+        inbox.consumer().incremental_assign(&list).map_err(|error| {
             SourceError::Unavailable(format!("topic {}: cannot begin to read: {error}", self.topic))
         })?;
         self.watch()
@@ -212,13 +228,20 @@ impl Source for KafkaSource {
         self.events.recv().await.ok_or_else(|| self.closed())?
     }
 
+    fn take_back(&mut self, records: Records) {
+        if records.bytes() >= WORTH_KEEPING {
+            // With enough of them waiting this one is not needed.
+            let _ = self.used.try_send(records);
+        }
+    }
+
     fn commit(&mut self, published: &crate::log::Published) {
-        let Some(consumer) = self.consumer.upgrade() else { return };
+        let Some(inbox) = self.inbox.upgrade() else { return };
         let committed = self.list(published.next()).map_err(|error| error.to_string()).and_then(|list| {
             if list.count() == 0 {
                 return Ok(());
             }
-            consumer.commit(&list, CommitMode::Async).map_err(|error| error.to_string())
+            inbox.consumer().commit(&list, CommitMode::Async).map_err(|error| error.to_string())
         });
         if let Err(error) = committed {
             tracing::debug!("cannot commit offsets to Kafka: {error}");
@@ -245,6 +268,9 @@ impl Drop for KafkaSource {
 
 impl std::fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaSource").field("topic", &self.topic).field("brokers", &self.brokers).finish_non_exhaustive()
+        f.debug_struct("KafkaSource")
+            .field("topic", &self.topic)
+            .field("brokers", &self.brokers)
+            .finish_non_exhaustive()
     }
 }

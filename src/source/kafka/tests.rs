@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use rdkafka::consumer::BaseConsumer;
+
 use super::*;
 use crate::log::Published;
 use crate::source::Bounds;
@@ -315,6 +317,35 @@ async fn a_reader_that_is_slow_loses_nothing() {
     let read = read_to(&mut source, &places([(0, 60_000), (1, 60_000)])).await;
     assert_eq!(read.get(&Partition(0)), Some(&whole(0..60_000)));
     assert_eq!(read.get(&Partition(1)), Some(&whole(0..60_000)));
+}
+
+#[tokio::test]
+async fn memory_that_is_given_back_brings_the_next_records_and_no_old_ones() {
+    let broker = Broker::start("rides", 1).unwrap();
+    let producer = Producer::connect(broker.brokers(), &BTreeMap::new()).unwrap();
+    let value = |number: i64| format!("{number:>width$}", width = 100 + usize::try_from(number % 150).unwrap());
+    for number in 0..24_000 {
+        let value = value(number);
+        let key = (number % 3 == 0).then_some(&b"key"[..]);
+        let message = Message { partition: Some(0), key, value: Some(value.as_bytes()), timestamp_ms: None };
+        producer.send("rides", message).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    let mut source = source(&broker);
+    source.assign(&places([(0, 0)])).await.unwrap();
+    let (mut expected, mut batches) = (0, 0);
+    while expected < 24_000 {
+        let Event::Records(records) = next(&mut source).await.unwrap() else { continue };
+        for record in records.iter() {
+            assert_eq!(record.offset.0, expected);
+            assert_eq!(record.key.is_some(), expected % 3 == 0);
+            assert_eq!(record.value, Some(value(expected).as_bytes()));
+            expected += 1;
+        }
+        batches += 1;
+        source.take_back(records);
+    }
+    assert!(batches > 2, "{batches}");
 }
 
 #[test]
