@@ -13,4 +13,6 @@ pub mod log;
 pub mod source;
 pub mod generate;
 pub mod pipeline;
+pub mod telemetry;
+pub mod load;
 pub mod cli;

@@ -66,7 +66,13 @@ impl Audit {
 }
 
 impl Findings {
-    async fn entry(&mut self, store: &Store, before: Option<&Stored>, stored: &Stored, newest: bool) -> Result<(), Error> {
+    async fn entry(
+        &mut self,
+        store: &Store,
+        before: Option<&Stored>,
+        stored: &Stored,
+        newest: bool,
+    ) -> Result<(), Error> {
         let entry = &stored.entry;
         if let Err(broken) = laws::check(before.map(|before| &before.entry), entry) {
             self.wrong.push(broken.to_string());
@@ -91,7 +97,8 @@ impl Findings {
                 .map(|file| file.rows)
                 .sum();
             if named != closed.rows {
-                self.wrong.push(format!("window {}: {} rows closed, {named} in files", closed.window.start, closed.rows));
+                self.wrong
+                    .push(format!("window {}: {} rows closed, {named} in files", closed.window.start, closed.rows));
             }
         }
         let key = layout::feed(entry.sequence);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::FileArg;
 use super::run::open_source;
+use super::status::counted;
 use super::table::table;
 use crate::clock::Clock;
 use crate::config::Pipeline;
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::log::entry::Counts;
 use crate::log::store::newest;
-use crate::pipeline::turn;
+use crate::pipeline::{turn, writer};
 use crate::query::Query;
 use crate::record::{Offset, Record, Records};
 use crate::sink::probe::probe;
@@ -52,8 +53,11 @@ impl Check {
         }
         println!("\nresult");
         let schema = file_schema(query.output_schema());
-        let columns: Vec<_> =
-            schema.fields().iter().map(|field| vec![format!("  {}", field.name()), field.data_type().to_string()]).collect();
+        let columns: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| vec![format!("  {}", field.name()), field.data_type().to_string()])
+            .collect();
         print!("{}", table(&["  column", "type"], &columns));
         if self.offline {
             return Ok(());
@@ -77,13 +81,14 @@ impl Check {
 }
 
 async fn check_sink(pipeline: &Pipeline) -> Result<(), Error> {
-    let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
-    probe(&store).await?;
+    let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?.with_patience(super::PATIENCE);
+    probe(&store, &writer::this().id).await?;
     println!("\nsink {store}: of two creates of one key, one wins");
     match newest(&store).await? {
         Some(stored) => {
             turn::belongs(&store, pipeline, &stored)?;
-            println!("  its log stands at entry {}, {} windows open", stored.entry.sequence.0, stored.entry.windows.len());
+            let open = counted(stored.entry.windows.len() as u64, "window");
+            println!("  its log stands at entry {}, {open} open", stored.entry.sequence.0);
         }
         None => {
             println!("  it has no log yet: the first run begins there");
@@ -99,7 +104,7 @@ async fn check_sink(pipeline: &Pipeline) -> Result<(), Error> {
 }
 
 fn show_topic(topic: &Topic) {
-    println!("\ntopic {}: {} partitions", topic.name, topic.partitions.len());
+    println!("\ntopic {}: {}", topic.name, counted(topic.partitions.len() as u64, "partition"));
     let rows: Vec<Vec<String>> = topic
         .partitions
         .iter()
@@ -153,7 +158,7 @@ fn show_sample(
         rows.push(outcome(pipeline, &mut engine, &mut decoder, batch, record, clock)?);
     }
     let total = rows.len();
-    println!("\nthe first {total} records");
+    println!("\nthe first {}", counted(total as u64, "record"));
     print!("{}", table(&["  partition/offset", "event time", "window", "outcome"], &rows));
     let counts = engine.counts();
     println!(

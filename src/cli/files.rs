@@ -73,7 +73,8 @@ impl Files {
 async fn read_feed(store: &Store, since: u64) -> Result<Vec<Listed>, Error> {
     let mut listed = Vec::new();
     for (key, _) in store.list(layout::FEED).await? {
-        let number = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).and_then(|n| n.parse::<u64>().ok());
+        let number =
+            key.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).and_then(|n| n.parse::<u64>().ok());
         if number.is_none_or(|number| number <= since) {
             continue;
         }

@@ -7,13 +7,19 @@ pub mod check;
 pub mod demo;
 pub mod files;
 pub mod generate;
+pub mod lateness;
+mod listen;
+mod shells;
+pub mod load;
 pub mod run;
 pub mod status;
+pub mod why;
 mod table;
 mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -60,13 +66,27 @@ enum Command {
     Check(check::Check),
     /// Show what is open in a sink, and why
     Status(status::Status),
+    /// Tell how late a topic's records are, and which watermark delay keeps how many of them
+    Lateness(lateness::Lateness),
+    /// Tell what became of one record
+    Why(why::Why),
     /// List what has been published, for people and for loaders
     Files(files::Files),
+    /// Load what has been published into a PostgreSQL table, exactly once
+    Load(load::Load),
     /// Prove a sink sound
     Audit(audit::Audit),
     /// Write generated records
     Generate(generate::Generate),
+    /// Write completions for a shell to standard output
+    Completions(shells::Completions),
+    /// Write the man page to standard output
+    #[command(hide = true)]
+    Man,
 }
+
+/// How long a person waits for a sink that is away. A run waits as long as it takes.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A sink on the command line.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,7 +101,8 @@ pub struct SinkArgs {
 impl SinkArgs {
     /// The sink, which must be there.
     fn open(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.sink, &self.properties.iter().cloned().collect(), false)?)
+        let store = Store::open(&self.sink, &self.properties.iter().cloned().collect(), false)?;
+        Ok(store.with_patience(PATIENCE))
     }
 }
 
@@ -104,6 +125,10 @@ pub fn main() -> ExitCode {
     // A thread that panics must not leave a half-alive process behind.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        // As in `windrow files … | head`: whoever read along has seen enough.
+        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
         report(info);
         std::process::abort();
     }));
@@ -133,8 +158,13 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Run(command) => command.run(&terminal).await,
         Command::Check(command) => command.run().await,
         Command::Status(command) => command.run().await,
+        Command::Lateness(command) => command.run(&terminal).await,
+        Command::Why(command) => command.run(&terminal).await,
         Command::Files(command) => command.run().await,
+        Command::Load(command) => command.run(&terminal).await,
         Command::Audit(command) => command.run(&terminal).await,
         Command::Generate(command) => command.run(&terminal),
+        Command::Completions(command) => command.run(),
+        Command::Man => shells::man(),
     }
 }

@@ -7,17 +7,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::FileArg;
+use super::listen::Address;
 use super::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::{Pipeline, SourceConfig};
+use crate::decode::Decode;
 use crate::decode::json::JsonDecoder;
 use crate::error::Error;
-use crate::pipeline::{self, Observer, Options, Parts};
+use crate::pipeline::writer::Instance;
+use crate::pipeline::{self, Observer, Options, Parts, Together};
 use crate::query::Query;
 use crate::sink::store::Store;
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::kafka::KafkaSource;
+use crate::telemetry::Telemetry;
 
 /// How long a run may take to leave after it was asked to.
 const GRACE: Duration = Duration::from_secs(20);
@@ -33,6 +37,9 @@ pub struct Run {
     /// With --once, or at a file's end: close the windows still open, too
     #[arg(long)]
     close_all: bool,
+    /// Serve metrics, health and a status page here, such as 127.0.0.1:9184; a port alone is this machine's
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<Address>,
 }
 
 impl Run {
@@ -42,11 +49,29 @@ impl Run {
             let text = "--close-all closes windows at the end of a run, and this one has none; add --once";
             return Err(Error::Usage(text.to_owned()));
         }
-        let parts = assemble(pipeline, terminal.observer()).await?;
+        let mut observer = terminal.observer();
+        let mut telemetry = None;
+        if let Some(address) = &self.listen {
+            let told = Telemetry::new(&pipeline, Clock::system());
+            let listener = address.bind().await?;
+            tokio::spawn(told.clone().serve(listener));
+            observer = Box::new(Together(vec![observer, told.observer()]));
+            telemetry = Some(told);
+        }
+        let parts = assemble(pipeline, observer).await?;
+        if let Some(told) = telemetry {
+            told.watch_store(&parts.store);
+        }
         let options = Options { once: self.once, close_all: self.close_all };
         let outcome = pipeline::run(parts, options, stop_on_signals()?).await;
         terminal.clear();
-        let entry = outcome?;
+        let entry = match outcome {
+            Err(Error::Stopped) => {
+                tracing::info!("stopped before anything was read");
+                return Ok(());
+            }
+            outcome => outcome?,
+        };
         let totals = &entry.totals;
         tracing::info!(
             read = totals.read,
@@ -69,8 +94,14 @@ pub(super) async fn assemble(pipeline: Pipeline, observer: Box<dyn Observer>) ->
     let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let (source, topic) = open_source(&pipeline, clock)?;
-    let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &topic));
-    Ok(Parts { pipeline, query: Arc::new(query), source, decoder, store, clock, observer })
+    let decoder = open_decoder(&pipeline, &topic);
+    let instance = Instance::this();
+    Ok(Parts { pipeline, query: Arc::new(query), source, decoder, store, instance, clock, observer })
+}
+
+/// The reader of the pipeline's records. `topic` is what they bear as `_topic`.
+pub(super) fn open_decoder(pipeline: &Pipeline, topic: &str) -> Box<dyn Decode> {
+    Box::new(JsonDecoder::new(&pipeline.columns, topic))
 }
 
 /// The pipeline's source, and the name its records bear as `_topic`.
@@ -99,4 +130,39 @@ pub(super) fn stop_on_signals() -> Result<watch::Receiver<bool>, Error> {
         std::process::exit(1);
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Unobserved;
+
+    #[tokio::test]
+    async fn once_reads_a_file_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("t.jsonl"), "{\"v\": 1, \"at\": \"2026-03-01T08:00:00Z\"}\n".repeat(3)).unwrap();
+        let text = format!(
+            r#"
+            name = "t"
+            [source.file]
+            path = "{0}/t.jsonl"
+            [source.columns]
+            at = "timestamp"
+            v = "int"
+            [window]
+            event_time = "at"
+            size = "1 hour"
+            [query]
+            sql = "SELECT SUM(v) AS s FROM t"
+            [sink]
+            url = "{0}/sink"
+            "#,
+            dir.path().display()
+        );
+        let pipeline = Pipeline::parse(&text, "t.toml", &|_| None).unwrap();
+        let parts = assemble(pipeline, Box::new(Unobserved)).await.unwrap();
+        let options = Options { once: true, close_all: true };
+        let entry = pipeline::run(parts, options, watch::channel(false).1).await.unwrap();
+        assert_eq!((entry.totals.read, entry.windows.len()), (3, 0));
+    }
 }

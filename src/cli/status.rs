@@ -55,7 +55,7 @@ fn describe(entry: &Entry, now: Timestamp, limit: usize) -> String {
     );
     let rows: Vec<Vec<String>> = entry.partitions.iter().map(|(id, claim)| partition_row(entry, *id, claim)).collect();
     out += &table(&["partition>", "next offset>", "newest event time", "watermark", "state"], &rows);
-    out += &format!("\n{} open windows\n", entry.windows.len());
+    out += &format!("\n{}\n", counted(entry.windows.len() as u64, "open window"));
     for open in entry.windows.iter().take(limit) {
         out += &format!("  {}\n", window_line(entry, open));
     }
@@ -91,7 +91,7 @@ fn partition_row(entry: &Entry, id: Partition, claim: &Claim) -> Vec<String> {
 }
 
 /// What a window holds, and which partition it waits for.
-fn window_line(entry: &Entry, open: &OpenWindow) -> String {
+pub(super) fn window_line(entry: &Entry, open: &OpenWindow) -> String {
     let records: u64 = open.parts.iter().map(|part| part.tally.aggregated + part.tally.filtered).sum();
     let first = entry.emit == Emit::Early && open.published.is_none();
     let boundary = if first { open.window.end } else { open.window.end.plus(entry.allowed_lateness) };
@@ -112,7 +112,13 @@ fn window_line(entry: &Entry, open: &OpenWindow) -> String {
         Some((partition, _)) => format!("waits for partition {partition}: no record yet, needs {needs} or idleness"),
         None => format!("every partition is idle: closes when the watermark has moved on to {boundary}"),
     };
-    format!("window {} to {}: {} records, {what}; {waits}", open.window.start, open.window.end, grouped(records))
+    let records = counted(records, "record");
+    format!("window {} to {}: {records}, {what}; {waits}", open.window.start, open.window.end)
+}
+
+/// A number of things, as people say it.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 fn shown(time: Option<Timestamp>) -> String {

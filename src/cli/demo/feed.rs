@@ -62,7 +62,8 @@ impl Observer for Watch {
         let read = view.totals.read;
         self.shared.read.store(read, Ordering::Release);
         // The topic's end moves; how far there is to go is known here alone.
-        self.inner.progress(&View { progress: (read, self.records), ..view.clone() });
+        let lag = Some(self.records.saturating_sub(read));
+        self.inner.progress(&View { progress: (read, self.records), lag, ..view.clone() });
         if read >= self.records {
             self.shared.stop.send_replace(true);
         }

@@ -48,6 +48,15 @@ impl Output {
         if let (Some(brokers), Some(topic)) = (&command.brokers, &command.topic) {
             let properties: BTreeMap<String, String> = command.properties.iter().cloned().collect();
             let producer = Producer::connect(brokers, &properties)?;
+            let found = producer.partitions(topic, PATIENCE)?;
+            if command.partitions > found {
+                let text = format!(
+                    "topic {topic}: --partitions asks for {}, the topic has {found}; create it with as many, or ask for \
+                     no more",
+                    command.partitions
+                );
+                return Err(Error::Usage(text));
+            }
             return Ok(Self::Topic { producer, topic: topic.clone(), sent: 0 });
         }
         Ok(match &command.out {
@@ -63,7 +72,8 @@ impl Output {
                     partition: Some(record.partition.0),
                     key: Some(&record.key),
                     value: record.value.as_deref(),
-                    timestamp_ms: Some(record.timestamp),
+                    // The time of sending: brokers delete by this time, and the events may be of long ago.
+                    timestamp_ms: None,
                 };
                 producer.send(topic, message)?;
                 *sent += 1;

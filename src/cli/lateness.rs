@@ -1,0 +1,155 @@
+//! `windrow lateness`: how late a topic's records really are.
+//!
+//! Reads the topic as a run would, through the same source, decoder, windows and partition clocks, up to where it ends
+//! now. Commits nothing and touches no sink.
+
+mod chart;
+mod show;
+mod spread;
+mod study;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::FileArg;
+use super::run::{open_decoder, open_source};
+use super::terminal::Terminal;
+use crate::clock::Clock;
+use crate::config::Pipeline;
+use crate::error::Error;
+use crate::record::{Offset, Partition};
+use crate::source::{Event, SourceError};
+use study::Study;
+
+/// How long the brokers may take to answer.
+const BROKER_TIME: Duration = Duration::from_secs(15);
+/// How long a partition may keep its records back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The command.
+#[derive(Debug, clap::Args)]
+pub struct Lateness {
+    #[command(flatten)]
+    file: FileArg,
+    /// Only the last N offsets of each partition; of a file, its first N lines
+    #[arg(long, value_name = "N")]
+    sample: Option<u32>,
+    /// Write JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Write the histogram as a picture, too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Lateness {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
+        let pipeline = Pipeline::load(&self.file.file)?;
+        let study = self.study(&pipeline, terminal).await;
+        terminal.clear();
+        let study = study?;
+        if let Some(path) = &self.svg {
+            let cannot = |error| Error::Usage(format!("cannot write {}: {error}", path.display()));
+            std::fs::write(path, chart::svg(&study)).map_err(cannot)?;
+        }
+        if self.json {
+            println!("{:#}", show::json(&study));
+        } else {
+            print!("{}", show::text(&study));
+        }
+        Ok(())
+    }
+
+    /// Reads and counts.
+    async fn study(&self, pipeline: &Pipeline, terminal: &Terminal) -> Result<Study, Error> {
+        let clock = Clock::system();
+        let (mut source, name) = open_source(pipeline, clock)?;
+        let mut decoder = open_decoder(pipeline, &name);
+        let late = || SourceError::Unavailable(format!("topic {name}: no answer in {} s", BROKER_TIME.as_secs()));
+        let topic = tokio::time::timeout(BROKER_TIME, source.describe()).await.map_err(|_| late())??;
+        let sample = i64::from(self.sample.unwrap_or(u32::MAX));
+        let mut ways: BTreeMap<Partition, Way> = BTreeMap::new();
+        for (&partition, bounds) in &topic.partitions {
+            let way = match bounds.end {
+                Some(end) => Way { next: bounds.start.max(Offset(end.0 - self.back(sample))), end: Some(end) },
+                None => Way { next: bounds.start, end: self.sample.map(|_| Offset(bounds.start.0 + sample)) },
+            };
+            ways.insert(partition, way);
+        }
+        let all = ways.values().map(|way| Some((way.end?.0 - way.next.0).max(0).unsigned_abs())).sum::<Option<u64>>();
+        let bar = match all.filter(|_| topic.partitions.values().all(|bounds| bounds.end.is_some())) {
+            Some(all) => terminal.bar(all, "reading"),
+            None => terminal.spinner("records read:"),
+        };
+        let mut study = Study::new(pipeline, &topic, clock.now());
+        let (mut said, mut done) = (clock.now(), 0);
+        ways.retain(|_, way| !way.is_done());
+        source.assign(&ways.iter().map(|(&partition, way)| (partition, way.next)).collect()).await?;
+        while !ways.is_empty() {
+            let silent =
+                || SourceError::Unavailable(format!("topic {name}: nothing came for {} s", PATIENCE.as_secs()));
+            match tokio::time::timeout(PATIENCE, source.next()).await.map_err(|_| silent())?? {
+                Event::Records(records) => {
+                    let partition = records.partition;
+                    let Some(way) = ways.get_mut(&partition) else { continue };
+                    let records = way.take(records);
+                    done += records.len() as u64;
+                    study.take(&decoder.decode(records), clock.now());
+                }
+                Event::Reached { partition, position } => {
+                    if let Some(way) = ways.get_mut(&partition) {
+                        way.next = way.next.max(position);
+                    }
+                }
+                Event::Finished => break,
+                Event::Waiting(why) => tracing::warn!("waiting: {why}"),
+                Event::Ends { .. } | Event::Added(_) | Event::Resumed => {}
+            }
+            ways.retain(|_, way| !way.is_done());
+            bar.set_position(done);
+            let now = clock.now();
+            if bar.is_hidden() && now.0 - said.0 >= 10_000_000 {
+                said = now;
+                tracing::info!(records = done, of = all, "reading");
+            }
+        }
+        Ok(study)
+    }
+
+    /// How many offsets before the end reading begins.
+    fn back(&self, sample: i64) -> i64 {
+        if self.sample.is_some() { sample } else { i64::MAX >> 1 }
+    }
+}
+
+/// What is still to be read of a partition.
+struct Way {
+    next: Offset,
+    end: Option<Offset>,
+}
+
+impl Way {
+    fn is_done(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+
+    /// The records that are wanted and were not taken before.
+    fn take(&mut self, mut records: crate::record::Records) -> crate::record::Records {
+        records.drop_before(self.next);
+        if let Some(end) = self.end.filter(|end| records.iter().last().is_some_and(|last| last.offset >= *end)) {
+            let mut wanted = crate::record::Records::new(records.partition);
+            for record in records.iter().take_while(|record| record.offset < end) {
+                wanted.push(record.offset, record.timestamp, record.key, record.value);
+            }
+            self.next = end;
+            return wanted;
+        }
+        if let Some(last) = records.iter().last() {
+            self.next = last.offset.next();
+        }
+        records
+    }
+}
