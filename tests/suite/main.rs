@@ -1,0 +1,27 @@
+//! Windrow from outside: the built binary over files, brokers and stores as a user has them.
+//!
+//! Nothing needs to be installed: brokers are librdkafka's mock cluster, sinks local folders. With
+//! `WINDROW_TEST_KAFKA` (bootstrap servers) and `WINDROW_TEST_S3_ENDPOINT`, `_BUCKET`, `_REGION`, `_ACCESS_KEY_ID` and
+//! `_SECRET_ACCESS_KEY` set, the same tests run over those servers, too; with `WINDROW_TEST_POSTGRES` (a `postgres://`
+//! address), those that need a database. What is left out says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a helper that cannot go on fails its test, and says what it saw"
+)]
+
+#[macro_use]
+mod support;
+
+mod backlog;
+mod bad_places;
+mod cli;
+mod data_loss;
+mod file_source;
+mod instances;
+mod kill;
+mod load;
+mod secrets;
+mod source;
+mod unsound_sinks;
