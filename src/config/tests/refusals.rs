@@ -356,7 +356,7 @@ fn columns_are_refused_with_what_to_write() {
 }
 
 #[test]
-fn windows_are_refused_with_what_to_write() {
+fn tumbling_refused_with_what_to_write() {
     check(&[
         ("\"1 hour\"", "\"60\"", "15: window.size = \"60\": no unit; did you mean \"60s\"?"),
         ("\"1 hour\"", "\"1 huor\"", "15: window.size = \"1 huor\": unknown unit \"huor\"; did you mean \"hour\"?"),
