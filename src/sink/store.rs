@@ -371,6 +371,8 @@ impl Store {
                 Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                     Some(SinkError::Invalid(format!("{}; give this user the right to write there", what())))
                 }
+                // Another instance that has just begun takes a file of ours that is not whole yet for one left by a crash.
+                Some(io::ErrorKind::NotFound) if self.folder.as_ref().is_some_and(|folder| folder.exists()) => None,
                 // A disk that fails once is not waited for.
                 Some(_) if self.folder.is_some() => Some(SinkError::Unavailable(format!("{}; check the disk", what()))),
                 _ => None,

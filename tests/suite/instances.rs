@@ -87,7 +87,8 @@ for_every_broker_and_sink! {
                 assert_eq!(code, 3, "{}", other.stderr());
             } else {
                 let ended = other.stop();
-                assert!(matches!(ended.code, Some(0 | 2)), "{ended:?}");
+                // Left when asked, or because the other one that stood by was the first to take over.
+                assert!(matches!(ended.code, Some(0 | 3)), "{ended:?}");
             }
         }
         run(world.place.windrow().args(["run", "--once", "--close-all"]).arg(&file)).expect(0);
