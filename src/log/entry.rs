@@ -109,6 +109,9 @@ pub struct TopicId {
     pub name: String,
     /// The cluster's id, where it tells one.
     pub cluster: Option<String>,
+    /// The topic's own id, where the brokers give one: a topic made anew has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// A quiet stream: every partition idle.

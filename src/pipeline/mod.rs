@@ -246,6 +246,7 @@ impl Run {
     }
 
     async fn commit(&mut self, ending: Ending) -> Result<(), Error> {
+        self.parts.source.confirm().await?;
         let started = self.parts.clock.now();
         let cut = self.engine.cut()?;
         let Parts { pipeline, query, store, source, observer, clock, .. } = &mut self.parts;

@@ -31,7 +31,7 @@ impl Run {
             pipeline: parts.pipeline.name.clone(),
             fingerprint: parts.pipeline.fingerprint(),
             writer: parts.instance.writer().clone(),
-            topic: TopicId { name: topic.name.clone(), cluster: topic.cluster.clone() },
+            topic: TopicId { name: topic.name.clone(), cluster: topic.cluster.clone(), id: topic.id.clone() },
         };
         let engine = match &newest {
             Some(stored) => match resume(&mut parts, stored, &topic).await {
@@ -151,6 +151,11 @@ fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
             topic.name
         );
         return Err(SourceError::Data(text).into());
+    }
+    if let (Some(before), Some(now)) = (&entry.topic.id, &topic.id)
+        && before != now
+    {
+        return Err(SourceError::Remade { topic: topic.name.clone(), before: before.clone(), now: now.clone() }.into());
     }
     if let Some(partition) = entry.partitions.keys().find(|partition| !topic.partitions.contains_key(partition)) {
         let text = format!(

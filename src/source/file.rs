@@ -68,7 +68,7 @@ impl Source for FileSource {
         }
         let name = if self.path.is_some() { "file" } else { "stdin" };
         let bounds = Bounds { start: FIRST, end: None };
-        Ok(Topic { name: name.to_owned(), cluster: None, partitions: BTreeMap::from([(PARTITION, bounds)]) })
+        Ok(Topic { name: name.to_owned(), cluster: None, id: None, partitions: BTreeMap::from([(PARTITION, bounds)]) })
     }
 
     async fn resolve(&mut self, start: Start) -> Result<BTreeMap<Partition, Offset>, SourceError> {

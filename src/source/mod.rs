@@ -19,6 +19,8 @@ pub struct Topic {
     pub name: String,
     /// Kafka's id of the cluster, where it tells one.
     pub cluster: Option<String>,
+    /// Kafka's id of the topic, where the brokers give one: a topic that was deleted and made anew has another.
+    pub id: Option<String>,
     /// Each partition's present bounds.
     pub partitions: BTreeMap<Partition, Bounds>,
 }
@@ -106,6 +108,15 @@ pub trait Source: Send {
     /// Whatever means that a partition will not go on.
     async fn next(&mut self) -> Result<Event, SourceError>;
 
+    /// Asks whether the records delivered so far are those of the topic that was described; called before they are
+    /// counted for good. A source that cannot tell, or is out of reach, has nothing against it.
+    ///
+    /// # Errors
+    /// [`SourceError::Remade`] if another topic has the name by now.
+    async fn confirm(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Gives back the records of an event when nothing needs them any more: a source may use their memory again.
     fn take_back(&mut self, _records: Records) {}
 
@@ -123,6 +134,19 @@ pub enum SourceError {
     /// Records are missing or not what they were: the text says which.
     #[error("{0}")]
     Data(String),
+    /// Another topic has the name now.
+    #[error(
+        "topic {topic} was deleted and made anew: its id was {before} and is {now} now; offsets of the two have nothing \
+         in common, so the new one needs a new sink"
+    )]
+    Remade {
+        /// The topic's name.
+        topic: String,
+        /// The id of the topic that was read.
+        before: String,
+        /// The id of the topic that has the name now.
+        now: String,
+    },
     /// The source cannot be used now and did not come back in time.
     #[error("{0}")]
     Unavailable(String),
@@ -134,7 +158,7 @@ impl SourceError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Invalid(_) => Kind::Invalid,
-            Self::Data(_) => Kind::Data,
+            Self::Data(_) | Self::Remade { .. } => Kind::Data,
             Self::Unavailable(_) => Kind::Unavailable,
         }
     }

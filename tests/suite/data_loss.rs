@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::support::broker::Broker;
 use crate::support::pipeline::PipelineFile;
 use crate::support::place::Place;
-use crate::support::process::{Ended, run};
+use crate::support::process::{Ended, Running, run};
 use crate::support::rides::{Line, MINUTE, Plan};
-use crate::support::seed;
+use crate::support::{PATIENCE, eventually, seed};
 use crate::support::worlds::World;
 
 fn send(world: &World, lines: &[Line]) {
@@ -51,20 +51,40 @@ fn records_that_kafka_deleted_before_they_were_read_stop_the_run_until_that_is_a
     run(world.place.windrow().arg("audit").arg(world.place.url())).expect(0);
 }
 
+/// Deletes the topic and makes it again, with these records.
+fn make_anew(world: &World, lines: &[Line]) {
+    world.broker.delete_topic(&world.topic);
+    // Kafka deletes in the background.
+    std::thread::sleep(Duration::from_secs(2));
+    world.broker.create_topic(&world.topic, 1);
+    send(world, lines);
+}
+
 #[test]
 fn a_topic_that_was_made_anew_stops_the_run() {
-    for records in [100, 600] {
+    // Fewer records than were read; others in their place, and more; the very same ones.
+    for records in [500..600, 50..550, 0..300] {
         let Some((world, pipeline, lines)) = half_read("a_topic_that_was_made_anew_stops_the_run") else { return };
-        world.broker.delete_topic(&world.topic);
-        // Kafka deletes in the background.
-        std::thread::sleep(Duration::from_secs(2));
-        world.broker.create_topic(&world.topic, 1);
-        // Fewer than were read, or others in their place.
-        send(&world, &lines[lines.len() - records.min(400)..]);
-        if records == 600 {
-            send(&world, &lines[..200]);
-        }
+        make_anew(&world, &lines[records.clone()]);
         let stopped = once(&world, &pipeline).expect(1);
-        assert!(stopped.stderr.contains("made anew"), "{records}: {}", stopped.stderr);
+        assert!(stopped.stderr.contains("made anew"), "{records:?}: {}", stopped.stderr);
     }
+}
+
+#[test]
+fn a_topic_made_anew_while_it_is_read_stops_the_run_before_any_of_it_is_counted() {
+    let test = "a_topic_made_anew_while_it_is_read_stops_the_run_before_any_of_it_is_counted";
+    let Some((world, pipeline, lines)) = half_read(test) else { return };
+    let path = pipeline.write(world.dir.path());
+    let mut running = Running::start(world.place.windrow().arg("run").arg(&path));
+    send(&world, &lines[300..301]);
+    eventually("the new record in the log", PATIENCE, || {
+        running.assert_runs();
+        (world.place.newest()?["totals"]["read"] == 301).then_some(())
+    });
+    make_anew(&world, &lines);
+    let stopped = running.wait(PATIENCE).expect(1);
+    assert!(stopped.stderr.contains("made anew"), "{}", stopped.stderr);
+    assert_eq!(world.place.newest().unwrap()["totals"]["read"], 301);
+    run(world.place.windrow().arg("audit").arg(world.place.url())).expect(0);
 }

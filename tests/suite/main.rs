@@ -23,5 +23,6 @@ mod instances;
 mod kill;
 mod load;
 mod secrets;
+mod secure;
 mod source;
 mod unsound_sinks;

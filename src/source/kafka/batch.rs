@@ -1,6 +1,6 @@
 //! Many messages by one call: the client library's batch call, which its Rust wrapper does not offer.
 //!
-//! This is the one file with unsafe code. A [`Batch`] owns its messages and gives them back when it is dropped, and
+//! A [`Batch`] owns its messages and gives them back when it is dropped, and
 //! what is borrowed from it cannot outlive it; nothing else here leaves the library's memory.
 //!
 //! The batch call answers an event that it meets, such as an error of a broker, in ways of its own. So it is never made

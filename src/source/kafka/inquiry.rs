@@ -3,6 +3,7 @@
 //! They have a client of their own, so that no answer waits behind records. Every question blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
@@ -12,6 +13,7 @@ use rdkafka::topic_partition_list::Offset as At;
 
 use super::errors::{Class, class};
 use super::heard::Heard;
+use super::topic_id::topic_id;
 use super::{SourceError, errors, settings};
 use crate::config::KafkaConfig;
 use crate::record::{Offset, Partition, Timestamp};
@@ -36,6 +38,8 @@ pub(super) struct Inquiry {
     topic: String,
     group: String,
     brokers: String,
+    /// The topic's id when it was first described.
+    id: OnceLock<Option<String>>,
 }
 
 impl Inquiry {
@@ -47,15 +51,32 @@ impl Inquiry {
             topic: kafka.topic.clone(),
             group: kafka.group.clone(),
             brokers: kafka.brokers.clone(),
+            id: OnceLock::new(),
         })
     }
 
     /// Everything about the topic.
     pub(super) fn describe(&self) -> Result<Topic, Unanswered> {
+        // The id comes first: if the topic is made anew meanwhile, the rest is held against the topic that it was.
+        let id = self.topic_id()?;
         let partitions = self.partitions()?;
         let partitions = self.bounds(&partitions)?;
+        let id = self.id.get_or_init(|| id).clone();
         let cluster = self.client.client().fetch_cluster_id(ANSWER_TIME).filter(|cluster| !cluster.is_empty());
-        Ok(Topic { name: self.topic.clone(), cluster, partitions })
+        Ok(Topic { name: self.topic.clone(), cluster, id, partitions })
+    }
+
+    fn topic_id(&self) -> Result<Option<String>, Unanswered> {
+        let id = topic_id(self.client.client(), &self.topic, ANSWER_TIME);
+        self.take_events();
+        id.map_err(|code| self.unanswered(&KafkaError::MetadataFetch(code)))
+    }
+
+    /// The error that another topic has the name by now; `None` if it is the one first described, as far as brokers tell.
+    pub(super) fn remade(&self) -> Result<Option<SourceError>, Unanswered> {
+        let Some(Some(before)) = self.id.get() else { return Ok(None) };
+        let now = self.topic_id()?.filter(|now| now != before);
+        Ok(now.map(|now| SourceError::Remade { topic: self.topic.clone(), before: before.clone(), now }))
     }
 
     /// The partitions there are.

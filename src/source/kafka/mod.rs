@@ -14,6 +14,7 @@ mod reader;
 pub(in crate::source) mod settings;
 #[cfg(test)]
 mod tests;
+mod topic_id;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -125,7 +126,20 @@ impl KafkaSource {
         thread.map(drop).map_err(|error| SourceError::Unavailable(format!("cannot start a thread: {error}")))
     }
 
-    /// Asks on a thread of its own, again and again until there is an answer, or none to be hoped for.
+    /// Asks once, on a thread of its own.
+    async fn ask_once<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Inquiry) -> T + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let (answer, answered) = oneshot::channel();
+        let inquiry = self.inquiry.clone().ok_or_else(|| self.closed())?;
+        self.spawn("windrow-question", move || {
+            let _ = answer.send(question(&inquiry));
+        })?;
+        answered.await.map_err(|_| self.closed())
+    }
+
+    /// Asks again and again until there is an answer, or none to be hoped for.
     async fn ask<T, F>(&mut self, question: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
@@ -134,16 +148,13 @@ impl KafkaSource {
         let mut reminded = None;
         let mut hopeless = 0;
         loop {
-            let (answer, answered) = oneshot::channel();
-            let inquiry = self.inquiry.clone().ok_or_else(|| self.closed())?;
-            self.spawn("windrow-question", move || {
-                let outcome = question(&inquiry).map_err(|unanswered| {
+            let asked = self.ask_once(move |inquiry| {
+                question(inquiry).map_err(|unanswered| {
                     let hopeless = inquiry.hopeless(&unanswered);
                     (unanswered, hopeless)
-                });
-                let _ = answer.send(outcome);
-            })?;
-            match answered.await.map_err(|_| self.closed())? {
+                })
+            });
+            match asked.await? {
                 Ok(found) => {
                     self.heard.answered();
                     return Ok(found);
@@ -226,6 +237,19 @@ impl Source for KafkaSource {
 
     async fn next(&mut self) -> Result<Event, SourceError> {
         self.events.recv().await.ok_or_else(|| self.closed())?
+    }
+
+    async fn confirm(&mut self) -> Result<(), SourceError> {
+        if self.heard.outage().is_some() {
+            return Ok(());
+        }
+        match self.ask_once(Inquiry::remade).await? {
+            Ok(remade) => remade.map_or(Ok(()), Err),
+            Err(unanswered) => {
+                tracing::debug!(code = ?unanswered.code, "cannot confirm the topic: {}", unanswered.text);
+                Ok(())
+            }
+        }
     }
 
     fn take_back(&mut self, records: Records) {

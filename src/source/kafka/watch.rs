@@ -136,8 +136,11 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks for partitions that are new, or gone.
+    /// Looks whether it is the same topic still, and for partitions that are new, or gone.
     fn look(&self, places: &BTreeMap<Partition, Place>, memory: &mut Memory) -> Result<(), Trouble> {
+        if let Some(error) = self.inquiry.remade()? {
+            return Err(Trouble::Broken(error));
+        }
         let found = self.inquiry.partitions()?;
         match places.keys().find(|partition| !found.contains(partition)) {
             Some(partition) if memory.missing + 1 >= BELIEVED => {
