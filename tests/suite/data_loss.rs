@@ -7,8 +7,8 @@ use crate::support::pipeline::PipelineFile;
 use crate::support::place::Place;
 use crate::support::process::{Ended, Running, run};
 use crate::support::rides::{Line, MINUTE, Plan};
-use crate::support::{PATIENCE, eventually, seed};
 use crate::support::worlds::World;
+use crate::support::{PATIENCE, eventually, seed};
 
 fn send(world: &World, lines: &[Line]) {
     let producer = world.broker.producer(&world.topic, &[]);

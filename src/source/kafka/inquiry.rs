@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::Offset as At;
 
 use super::errors::{Class, class};
@@ -67,7 +68,8 @@ impl Inquiry {
     }
 
     fn topic_id(&self) -> Result<Option<String>, Unanswered> {
-        let id = topic_id(self.client.client(), &self.topic, ANSWER_TIME);
+        let broker = self.metadata(answering)?;
+        let id = topic_id(self.client.client(), &self.topic, broker, ANSWER_TIME);
         self.take_events();
         id.map_err(|code| self.unanswered(&KafkaError::MetadataFetch(code)))
     }
@@ -81,6 +83,15 @@ impl Inquiry {
 
     /// The partitions there are.
     pub(super) fn partitions(&self) -> Result<BTreeSet<Partition>, Unanswered> {
+        let found = self.metadata(|_, topic| topic.partitions().iter().map(|each| Partition(each.id())).collect())?;
+        if BTreeSet::is_empty(&found) {
+            return Err(self.unanswered(&KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)));
+        }
+        Ok(found)
+    }
+
+    /// What `read` takes from the topic's metadata.
+    fn metadata<T>(&self, read: impl FnOnce(&Metadata, &MetadataTopic) -> T) -> Result<T, Unanswered> {
         let found = self.client.fetch_metadata(Some(&self.topic), ANSWER_TIME);
         self.take_events();
         let metadata = found.map_err(|error| self.unanswered(&error))?;
@@ -89,10 +100,7 @@ impl Inquiry {
         if let Some(error) = topic.error() {
             return Err(self.unanswered(&KafkaError::MetadataFetch(error.into())));
         }
-        if topic.partitions().is_empty() {
-            return Err(unknown());
-        }
-        Ok(topic.partitions().iter().map(|partition| Partition(partition.id())).collect())
+        Ok(read(&metadata, topic))
     }
 
     /// Where these partitions begin and end.
@@ -200,6 +208,12 @@ impl Inquiry {
             SourceError::Data(format!("topic {}: an offset that comes next cannot be read: {said}", self.topic))
         })
     }
+}
+
+/// A broker that answers: the one that has just done so, or, where that is known by its address alone, one that leads.
+fn answering(metadata: &Metadata, topic: &MetadataTopic) -> Option<i32> {
+    let leaders = topic.partitions().iter().map(MetadataPartition::leader);
+    std::iter::once(metadata.orig_broker_id()).chain(leaders).find(|&id| id >= 0)
 }
 
 /// The first millisecond that is not before `time`. Times before the epoch have other meanings in the protocol.

@@ -128,7 +128,7 @@ impl KafkaSource {
 
     /// Asks once, on a thread of its own.
     async fn ask_once<T: Send + 'static>(
-        &self,
+        &mut self,
         question: impl FnOnce(&Inquiry) -> T + Send + 'static,
     ) -> Result<T, SourceError> {
         let (answer, answered) = oneshot::channel();

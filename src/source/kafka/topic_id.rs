@@ -14,19 +14,20 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::types::{RDKafka, RDKafkaRespErr};
 
-/// Asks the brokers for the topic's id and waits for the answer, `patience` at most. `None` where the brokers are too
-/// old to give topics an id.
+/// Asks `broker`, else the cluster's controller, for the topic's id and waits for the answer, `patience` at most. `None`
+/// where the brokers are too old to give topics an id.
 ///
 /// # Errors
 /// The code of what the client or a broker says against it.
 pub(super) fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
+    broker: Option<i32>,
     patience: Duration,
 ) -> Result<Option<String>, Code> {
     let name = CString::new(topic).map_err(|_| Code::InvalidTopic)?;
     let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    let Some(question) = Question::new(client.native_ptr(), &name, millis) else { return Err(Code::Fail) };
+    let Some(question) = Question::new(client.native_ptr(), &name, broker, millis) else { return Err(Code::Fail) };
     match question.ask(client.native_ptr(), millis) {
         Err(Code::UnsupportedFeature | Code::UnsupportedVersion) => Ok(None),
         answer => answer,
@@ -41,7 +42,7 @@ struct Question {
 }
 
 impl Question {
-    fn new(client: *mut RDKafka, topic: &CStr, millis: i32) -> Option<Self> {
+    fn new(client: *mut RDKafka, topic: &CStr, broker: Option<i32>, millis: i32) -> Option<Self> {
         let mut names = [topic.as_ptr()];
         let describe = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: the client is live, and the name lives through the call, which copies it.
@@ -54,9 +55,13 @@ impl Question {
         };
         let (topics, options, answers) = (NonNull::new(topics)?, NonNull::new(options)?, NonNull::new(answers)?);
         let question = Self { topics, options, answers };
+        let (options, no_text) = (question.options.as_ptr(), ptr::null_mut());
         // SAFETY: the options are live; without room for a text none is written.
         unsafe {
-            native::rd_kafka_AdminOptions_set_request_timeout(question.options.as_ptr(), millis, ptr::null_mut(), 0);
+            native::rd_kafka_AdminOptions_set_request_timeout(options, millis, no_text, 0);
+            if let Some(broker) = broker {
+                native::rd_kafka_AdminOptions_set_broker(options, broker, no_text, 0);
+            }
         }
         Some(question)
     }
@@ -130,9 +135,8 @@ impl Drop for Event {
 /// `id` is live.
 unsafe fn is_zero(id: *const native::rd_kafka_Uuid_t) -> bool {
     // SAFETY: as the caller promises.
-    let halves = unsafe {
-        [native::rd_kafka_Uuid_most_significant_bits(id), native::rd_kafka_Uuid_least_significant_bits(id)]
-    };
+    let halves =
+        unsafe { [native::rd_kafka_Uuid_most_significant_bits(id), native::rd_kafka_Uuid_least_significant_bits(id)] };
     halves == [0, 0]
 }
 
