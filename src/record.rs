@@ -3,9 +3,13 @@
 //! This module knows nothing of formats or windows: a record here is bytes with a place in a partition. Offsets
 //! and their ranges follow Kafka's meaning: an offset is unique in its partition, rises, and may have gaps.
 
+mod headers;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use headers::{Header, Headers, last as last_header};
 
 /// A point in time: microseconds since the epoch, UTC. Negative before 1970.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +92,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value's bytes; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
+    /// Its headers, where they were asked for.
+    pub headers: Headers<'a>,
 }
 
 /// Small, since there is one for every record.
@@ -138,13 +144,14 @@ pub struct Records {
     pub partition: Partition,
     bytes: Vec<u8>,
     places: Vec<Place>,
+    headers: headers::Store,
 }
 
 impl Records {
     /// No records yet, of this partition.
     #[must_use]
     pub fn new(partition: Partition) -> Self {
-        Self { partition, bytes: Vec::new(), places: Vec::new() }
+        Self { partition, bytes: Vec::new(), places: Vec::new(), headers: headers::Store::default() }
     }
 
     /// Makes room for as many more records, with so many bytes together.
@@ -158,6 +165,7 @@ impl Records {
         self.partition = partition;
         self.places.clear();
         self.bytes.clear();
+        self.headers.clear();
     }
 
     /// Copies one record to the end. Offsets must rise from call to call; the reader checks that.
@@ -171,6 +179,22 @@ impl Records {
         self.bytes.extend_from_slice(key.unwrap_or_default());
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.places.push(place);
+    }
+
+    /// Copies one record with its headers to the end, as [`Records::push`] does.
+    ///
+    /// # Panics
+    /// As [`Records::push`] does.
+    pub fn push_with<'h>(
+        &mut self,
+        offset: Offset,
+        timestamp: Option<Timestamp>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = Header<'h>>,
+    ) {
+        self.headers.push(self.places.len(), headers);
+        self.push(offset, timestamp, key, value);
     }
 
     /// The record at `index`, counted from 0 in the order of [`Records::push`].
@@ -187,6 +211,7 @@ impl Records {
             timestamp: place.timestamp,
             key: (!place.key.is_null()).then(|| &self.bytes[place.start..middle]),
             value: (!place.value.is_null()).then(|| &self.bytes[middle..middle + place.value.get()]),
+            headers: self.headers.get(index),
         }
     }
 
@@ -207,15 +232,16 @@ impl Records {
         self.places.is_empty()
     }
 
-    /// Bytes held by keys and values.
+    /// Bytes held by keys, values and headers.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.headers.bytes()
     }
 
     /// Drops every record before `offset`; how many were dropped.
     pub fn drop_before(&mut self, offset: Offset) -> usize {
         let cut = self.places.partition_point(|place| place.offset < offset);
+        self.headers.drop_first(cut);
         self.places.drain(..cut).count()
     }
 }

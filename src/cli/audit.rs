@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
-
 use super::SinkArgs;
 use super::terminal::{Terminal, grouped};
 use crate::error::Error;
@@ -13,6 +11,7 @@ use crate::log::laws;
 use crate::log::publish::Feed;
 use crate::log::store::{Stored, newest, read};
 use crate::record::{Partition, Timestamp};
+use crate::sink::format::FileFormat;
 use crate::sink::layout;
 use crate::sink::state::{self, digest};
 use crate::sink::store::Store;
@@ -129,9 +128,8 @@ impl Findings {
             self.wrong.push(format!("{} is not what was written", file.path));
             return Ok(());
         }
-        let rows = SerializedFileReader::new(bytes).map(|reader| reader.metadata().file_metadata().num_rows());
-        match rows {
-            Ok(rows) if rows.unsigned_abs() == file.rows => {}
+        match FileFormat::of(&file.path).rows(bytes) {
+            Ok(rows) if rows == file.rows => {}
             Ok(rows) => self.wrong.push(format!("{} holds {rows} rows, not {}", file.path, file.rows)),
             Err(error) => self.wrong.push(format!("{} cannot be read: {error}", file.path)),
         }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FileArg;
-use super::run::open_source;
+use super::run::{open_decoder, open_source};
 use super::status::counted;
 use super::table::table;
 use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::decode::Decode;
-use crate::decode::json::JsonDecoder;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::log::entry::Counts;
@@ -75,7 +74,7 @@ impl Check {
             return Ok(());
         }
         let sample = sample(source.as_mut(), &topic, self.sample).await?;
-        let decoder = JsonDecoder::new(&pipeline.columns, &topic_name);
+        let decoder = open_decoder(&pipeline, &topic_name);
         show_sample(&pipeline, Arc::new(query), decoder, &topic, &sample, self.sample, clock)
     }
 }
@@ -142,7 +141,7 @@ async fn sample(source: &mut dyn Source, topic: &Topic, count: usize) -> Result<
 fn show_sample(
     pipeline: &Pipeline,
     query: Arc<Query>,
-    mut decoder: JsonDecoder,
+    mut decoder: Box<dyn Decode>,
     topic: &Topic,
     batches: &[Records],
     count: usize,
@@ -155,7 +154,7 @@ fn show_sample(
     let mut rows = Vec::new();
     let sampled = batches.iter().flat_map(|batch| batch.iter().map(move |record| (batch, record)));
     for (batch, record) in sampled.take(count) {
-        rows.push(outcome(pipeline, &mut engine, &mut decoder, batch, record, clock)?);
+        rows.push(outcome(pipeline, &mut engine, decoder.as_mut(), batch, record, clock)?);
     }
     let total = rows.len();
     println!("\nthe first {}", counted(total as u64, "record"));
@@ -175,13 +174,13 @@ fn show_sample(
 fn outcome(
     pipeline: &Pipeline,
     engine: &mut Engine,
-    decoder: &mut JsonDecoder,
+    decoder: &mut dyn Decode,
     batch: &Records,
     record: Record<'_>,
     clock: Clock,
 ) -> Result<Vec<String>, Error> {
     let mut one = Records::new(batch.partition);
-    one.push(record.offset, record.timestamp, record.key, record.value);
+    one.push_with(record.offset, record.timestamp, record.key, record.value, record.headers.iter());
     let before: Counts = engine.counts().clone();
     let decoded = decoder.decode(one);
     engine.push(&decoded, clock.now())?;

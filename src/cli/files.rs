@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::log::LogError;
 use crate::log::entry::FileKind;
 use crate::log::publish::{Feed, FeedFile};
+use crate::sink::format::FileFormat;
 use crate::sink::layout;
 use crate::sink::store::Store;
 
@@ -65,7 +66,11 @@ impl Files {
         if self.latest {
             listed = latest(listed);
         }
-        print!("{}", write(&store, &listed, self.format)?);
+        let written = match self.format {
+            Format::Snowflake | Format::Duckdb => written_as(&listed)?,
+            Format::Table | Format::Paths | Format::Json | Format::Redshift => None,
+        };
+        print!("{}", write(&store, &listed, self.format, written.unwrap_or_default())?);
         Ok(())
     }
 }
@@ -101,7 +106,24 @@ fn latest(listed: Vec<Listed>) -> Vec<Listed> {
     windows.into_values().flatten().collect()
 }
 
-fn write(store: &Store, listed: &[Listed], format: Format) -> Result<String, Error> {
+/// The one format that files are written in, for statements that can name only one.
+fn written_as(listed: &[Listed]) -> Result<Option<FileFormat>, Error> {
+    let mut formats = listed.iter().map(|listed| listed.file.format);
+    let first = formats.next();
+    match formats.find(|format| Some(*format) != first) {
+        None => Ok(first),
+        Some(other) => {
+            let first = first.unwrap_or_default();
+            let text = format!(
+                "the files are written as {first} and as {other}, which no one statement reads; take them apart with \
+                 --since, or write --format json"
+            );
+            Err(Error::Usage(text))
+        }
+    }
+}
+
+fn write(store: &Store, listed: &[Listed], format: Format, written: FileFormat) -> Result<String, Error> {
     let address = |listed: &Listed| store.address(&listed.file.path);
     let quoted = |text: String| format!("'{}'", text.replace('\'', "''"));
     let lines = |lines: Vec<String>| lines.into_iter().map(|line| line + "\n").collect::<String>();
@@ -146,9 +168,16 @@ fn write(store: &Store, listed: &[Listed], format: Format) -> Result<String, Err
             // COPY takes a thousand names at most.
             let copies = listed.chunks(1000).map(|files| {
                 let names: Vec<String> = files.iter().map(|listed| quoted(listed.file.path.clone())).collect();
+                let kind = match written {
+                    FileFormat::Parquet => "TYPE = PARQUET USE_LOGICAL_TYPE = TRUE",
+                    FileFormat::Jsonl => "TYPE = JSON",
+                    FileFormat::Csv => {
+                        "TYPE = CSV PARSE_HEADER = TRUE FIELD_OPTIONALLY_ENCLOSED_BY = '\"' EMPTY_FIELD_AS_NULL = TRUE"
+                    }
+                };
                 format!(
-                    "COPY INTO my_table FROM @my_stage\n  FILES = ({})\n  FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = \
-                     TRUE)\n  MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE;",
+                    "COPY INTO my_table FROM @my_stage\n  FILES = ({})\n  FILE_FORMAT = ({kind})\n  MATCH_BY_COLUMN_NAME = \
+                     CASE_INSENSITIVE;",
                     names.join(", ")
                 )
             });
@@ -157,7 +186,12 @@ fn write(store: &Store, listed: &[Listed], format: Format) -> Result<String, Err
         Format::Duckdb if listed.is_empty() => String::new(),
         Format::Duckdb => {
             let names: Vec<String> = listed.iter().map(|listed| quoted(address(listed))).collect();
-            format!("SELECT * FROM read_parquet([{}], hive_partitioning = false);\n", names.join(", "))
+            let (function, options) = match written {
+                FileFormat::Parquet => ("read_parquet", ""),
+                FileFormat::Jsonl => ("read_json", ", format = 'newline_delimited'"),
+                FileFormat::Csv => ("read_csv", ", header = true, allow_quoted_nulls = false"),
+            };
+            format!("SELECT * FROM {function}([{}], hive_partitioning = false{options});\n", names.join(", "))
         }
     })
 }

@@ -6,7 +6,7 @@ use toml::de::{DeArray, DeValue};
 
 use super::near;
 use super::reader::{Reader, Section, Text};
-use crate::decode::column::{Column, ColumnType, META, TimestampForm};
+use crate::decode::column::{Column, ColumnType, HEADERS, META, PartType, TimestampForm, VALUE};
 use crate::time::text::TextError;
 
 /// The columns that every result has already.
@@ -88,7 +88,7 @@ fn check_name(reader: &mut Reader<'_>, name: &str, at: &Range<usize>, before: &[
         "the sink's folders are named dt=…, and loaders would see two columns of that name"
     } else if RESULT.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
         "every result has a column of that name"
-    } else if META.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+    } else if META.iter().chain(&[VALUE, HEADERS]).any(|taken| name.eq_ignore_ascii_case(taken)) {
         "every stream has a column of that name"
     } else if name.trim().is_empty() || name.chars().any(char::is_control) || name.len() > 200 {
         let wrong = format!("\"{}\" cannot be a column's name", name.escape_debug());
@@ -160,6 +160,19 @@ fn list(reader: &mut Reader<'_>, members: &DeArray<'_>, key: &str, at: &Range<us
 
 fn read_type(reader: &mut Reader<'_>, text: &Text) -> Option<ColumnType> {
     parse_type(&text.value).map_err(|error| reader.wrong(text, &error)).ok()
+}
+
+/// What the record's key or its value as a whole holds: `bytes`, or a column's type.
+pub(super) fn read_part(reader: &mut Reader<'_>, text: &Text) -> Option<PartType> {
+    if text.value.trim().eq_ignore_ascii_case("bytes") {
+        return Some(PartType::Bytes);
+    }
+    let aliases = ["binary", "bytea", "blob", "raw"];
+    if aliases.contains(&text.value.trim().to_lowercase().as_str()) {
+        reader.wrong(text, &TextError::new("unknown type", "did you mean \"bytes\"?"));
+        return None;
+    }
+    read_type(reader, text).map(PartType::Spelled)
 }
 
 fn parse_type(text: &str) -> Result<ColumnType, TextError> {

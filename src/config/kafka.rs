@@ -139,7 +139,7 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Kaf
         check_property(reader, name, text);
     }
     let properties: BTreeMap<_, _> = properties.into_iter().map(|(name, text)| (name, text.value)).collect();
-    Some(KafkaConfig { brokers: brokers?, topic: topic?, group: group?, start: start?, properties })
+    Some(KafkaConfig { brokers: brokers?, topic: topic?, group: group?, start: start?, properties, headers: false })
 }
 
 fn checked<T>(reader: &mut Reader<'_>, text: &Text, check: fn(&str) -> Result<T, TextError>) -> Option<T> {

@@ -3,6 +3,7 @@
 //! What is checked here needs the file and the environment alone. Whether the query can be planned, and whether broker
 //! and sink can be reached, is found out by those who use them.
 
+mod asked;
 mod columns;
 mod keys;
 mod kafka;
@@ -20,7 +21,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::decode::Format;
 use crate::decode::column::Columns;
+use crate::sink::format::FileFormat;
 use crate::source::Start;
 use crate::time::window::Tumbling;
 
@@ -34,6 +37,8 @@ pub struct Pipeline {
     pub name: String,
     /// Where records come from.
     pub source: SourceConfig,
+    /// How its records are written.
+    pub format: &'static Format,
     /// The stream's columns.
     pub columns: Columns,
     /// What becomes of a record that cannot be read.
@@ -74,6 +79,8 @@ pub struct KafkaConfig {
     pub start: Start,
     /// librdkafka's own properties, passed through. Values may be secrets: never print them.
     pub properties: BTreeMap<String, String>,
+    /// Whether the records' headers are wanted.
+    pub headers: bool,
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -151,6 +158,8 @@ pub struct SinkConfig {
     pub url: String,
     /// Settings of the object store, such as `endpoint` or `region`. Values may be secrets: never print them.
     pub properties: BTreeMap<String, String>,
+    /// How result files are written.
+    pub format: FileFormat,
     /// Microseconds between commits while no window closes.
     pub commit_interval: i64,
     /// Bytes at which a window's file is split into parts.
@@ -166,6 +175,7 @@ impl fmt::Debug for SinkConfig {
         f.debug_struct("SinkConfig")
             .field("url", &self.url)
             .field("properties", &self.properties.keys())
+            .field("format", &self.format)
             .field("commit_interval", &self.commit_interval)
             .field("target_file_size", &self.target_file_size)
             .field("late_interval", &self.late_interval)

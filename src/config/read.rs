@@ -8,10 +8,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{Env, Reader, Section, Text};
 use super::{
-    ConfigError, Emit, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig, columns,
-    kafka, near, place,
+    ConfigError, Emit, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig, asked,
+    columns, kafka, near, place,
 };
-use crate::decode::column::{Column, ColumnType, Columns, TIMESTAMP};
+use crate::decode::column::{Column, ColumnType, Columns, PartType, TIMESTAMP, Whole};
+use crate::decode::{FORMATS, RAW};
+use crate::sink::format::FileFormat;
 use crate::time::text::{self, TextError};
 use crate::time::window::{LONGEST, Tumbling};
 
@@ -36,13 +38,21 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     let root = reader.root(document);
     let name = reader.required(&root, "name").and_then(|text| checked_name(reader, text));
     let source = needed(reader, &root, "source", "source");
-    reader.choice(&source, "format", &[("json", ())]);
+    let formats: Vec<_> = FORMATS.iter().map(|format| (format.name, format)).collect();
+    let format = reader.choice(&source, "format", &formats);
     let on_invalid = reader.choice(&source, "on_invalid", &[("keep", OnInvalid::Keep), ("fail", OnInvalid::Fail)]);
     let words = [("stop", OnDataLoss::Stop), ("continue", OnDataLoss::Continue)];
     let on_data_loss = reader.choice(&source, "on_data_loss", &words);
-    let from = origin_of_records(reader, &source);
-    let declared = reader.section(&source, "columns", "columns");
-    let declared = columns::read(reader, &declared);
+    let mut from = origin_of_records(reader, &source);
+    let section = reader.section(&source, "columns", "columns");
+    let declared = columns::read(reader, &section);
+    let is_raw = format.is_some_and(|format| format.name == RAW);
+    if let Some(first) = section.members().first().filter(|_| is_raw) {
+        let wrong = "records of format = \"raw\" have no columns: their value is not looked into";
+        reader.problem(&first.1, wrong, "leave [source.columns] out, or write format = \"json\"");
+    }
+    let mut part = |name| reader.text(&source, name).and_then(|text| columns::read_part(reader, &text));
+    let (key, value) = (part("key"), part("value"));
     let window = needed(reader, &root, "window", "window");
     let file_source = matches!(from, Some(SourceConfig::File(_)));
     let event_time = reader.required(&window, "event_time");
@@ -50,6 +60,13 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     let window = read_window(reader, &window);
     let query = needed(reader, &root, "query", "query");
     let sql = reader.required(&query, "sql").and_then(|text| checked_sql(reader, text));
+    let asked = sql.as_ref().map(|(sql, _)| asked::of(sql)).unwrap_or_default();
+    let has_value = is_raw || asked.value;
+    let value = value.or(Some(PartType::Spelled(ColumnType::Text))).filter(|_| has_value);
+    let whole = Whole { key, value, headers: asked.headers };
+    if let Some(SourceConfig::Kafka(kafka)) = &mut from {
+        kafka.headers = asked.headers;
+    }
     let tables = reader.section(&root, "tables", "tables");
     let tables = read_tables(reader, &tables, file);
     let sink = needed(reader, &root, "sink", "sink");
@@ -58,7 +75,8 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     Some(Pipeline {
         name: name?,
         source: from?,
-        columns: Columns { declared, event_time: event_time? },
+        format: format?,
+        columns: Columns { declared, event_time: event_time?, whole },
         on_invalid: on_invalid?,
         on_data_loss: on_data_loss?,
         window: window?,
@@ -246,6 +264,8 @@ fn read_sink(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SinkConfi
             place::check_property(reader, name, text);
         }
     }
+    let formats = FileFormat::ALL.map(|format| (format.name(), format));
+    let format = reader.choice(section, "format", &formats);
     let commit_interval = reader.duration(section, "commit_interval", 10 * SECOND, SECOND / 10..=HOUR);
     let target_file_size = reader.bytes(section, "target_file_size", 256 << 20, 1 << 10..=16 << 30);
     let late_interval = reader.duration(section, "late_interval", 15 * MINUTE, SECOND..=24 * HOUR);
@@ -253,6 +273,7 @@ fn read_sink(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SinkConfi
     Some(SinkConfig {
         url: url?,
         properties: properties.into_iter().map(|(name, text)| (name, text.value)).collect(),
+        format: format?,
         commit_interval: commit_interval?,
         target_file_size: target_file_size?,
         late_interval: late_interval?,

@@ -333,3 +333,50 @@ fn files_that_cannot_be_pipelines_are_refused() {
         Pipeline::load(&folder.path().join("none.toml")).unwrap_err().to_string().contains("none.toml: No such file")
     );
 }
+
+#[test]
+fn what_is_asked_of_the_record_as_a_whole_is_what_is_fetched() {
+    use crate::decode::column::{PartType, Whole};
+    let text = Some(PartType::Spelled(ColumnType::Text));
+    let asks = |sql: &str, lines: &str| {
+        let source = format!("format = \"json\"\n{lines}");
+        let text = SMALL.replacen("SELECT * FROM rides", sql, 1).replacen("format = \"json\"", &source, 1);
+        let pipeline = parse(&text).unwrap();
+        let SourceConfig::Kafka(kafka) = &pipeline.source else { panic!() };
+        assert_eq!(kafka.headers, pipeline.columns.whole.headers);
+        pipeline.columns.whole
+    };
+    assert_eq!(asks("SELECT * FROM rides", ""), Whole::default());
+    assert_eq!(asks("SELECT _headers['a'] AS a FROM rides", ""), Whole { headers: true, ..Whole::default() });
+    assert_eq!(asks("SELECT _value FROM rides", ""), Whole { value: text, ..Whole::default() });
+    let bytes = Some(PartType::Bytes);
+    assert_eq!(asks("SELECT _value FROM rides", "value = \"bytes\""), Whole { value: bytes, ..Whole::default() });
+    let key = Some(PartType::Spelled(ColumnType::Int));
+    assert_eq!(asks("SELECT * FROM rides", "key = \"int\""), Whole { key, ..Whole::default() });
+}
+
+#[test]
+fn a_pipeline_without_whole_records_has_the_fingerprint_it_always_had() {
+    let json = serde_json::to_value(&right("fare", "fare").columns).unwrap();
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["declared", "event_time"]);
+}
+
+#[test]
+fn whole_records_have_no_columns_and_their_own_time() {
+    let raw = SMALL.replacen("\"json\"", "\"raw\"", 1);
+    let error = parse(&raw).unwrap_err().to_string();
+    assert!(error.contains("records of format = \"raw\" have no columns"), "{error}");
+    let bare = raw.replace("at = \"timestamp\"\nfare = \"decimal(12, 2)\"\n", "").replace("\"at\"", "\"_timestamp\"");
+    let pipeline = parse(&bare).unwrap();
+    assert_eq!(pipeline.format.name, "raw");
+    assert!(pipeline.columns.whole.value.is_some());
+}
+
+#[test]
+fn results_are_written_as_asked() {
+    use crate::sink::format::FileFormat;
+    assert_eq!(right("url", "url").sink.format, FileFormat::Parquet);
+    assert_eq!(right("url", "format = \"csv\"\nurl").sink.format, FileFormat::Csv);
+    let error = wrong("url", "format = \"json\"\nurl");
+    assert_eq!(error, "21: sink.format = \"json\": unknown; did you mean \"jsonl\"?");
+}

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray};
-use arrow::array::{NullBufferBuilder, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, NullBufferBuilder,
+    StringArray, TimestampMicrosecondArray,
+};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::column::{ColumnType, TimestampForm};
@@ -150,7 +152,7 @@ impl Texts {
         self.ends.push(self.ends[self.ends.len() - 1]);
     }
 
-    fn truncate(&mut self, rows: usize) {
+    pub(super) fn truncate(&mut self, rows: usize) {
         self.ends.truncate(rows + 1);
         let end = self.ends[self.ends.len() - 1];
         self.bytes.truncate(usize::try_from(end).expect("ends begin at 0 and rise"));
@@ -159,5 +161,11 @@ impl Texts {
     pub(super) fn finish(self, nulls: Option<NullBuffer>) -> StringArray {
         let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         StringArray::try_new(ends, Buffer::from_vec(self.bytes), nulls).expect("every text was checked to be UTF-8")
+    }
+
+    /// The same for bytes, which need not be UTF-8.
+    pub(super) fn finish_bytes(self, nulls: Option<NullBuffer>) -> BinaryArray {
+        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
+        BinaryArray::new(ends, Buffer::from_vec(self.bytes), nulls)
     }
 }

@@ -93,20 +93,71 @@ pub const TIMESTAMP: &str = "_timestamp";
 /// The record's key as text, null where it is not UTF-8 or absent.
 pub const KEY: &str = "_key";
 
+/// The record's value as a whole; a column where the query asks for it, and of records whose format is `raw`.
+pub const VALUE: &str = "_value";
+/// The record's headers as a JSON list (see [`crate::record::Headers::json`]); a column where the query asks for it.
+pub const HEADERS: &str = "_headers";
+
 /// The columns every stream has besides the declared ones, in this order, after them.
 pub const META: [&str; 5] = [TOPIC, PARTITION, OFFSET, TIMESTAMP, KEY];
 
-/// The columns of a stream: the declared ones, and [`META`].
+/// How a record's key or its value as a whole reads as a column.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartType {
+    /// The bytes as they are.
+    Bytes,
+    /// The bytes as they are for text; for other types what they spell, as JSON or as plain text.
+    Spelled(ColumnType),
+}
+
+impl PartType {
+    /// The Arrow type that carries it.
+    #[must_use]
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Bytes => DataType::Binary,
+            Self::Spelled(kind) => kind.arrow(),
+        }
+    }
+}
+
+/// What of the record as a whole is a column, and how.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whole {
+    /// What [`KEY`] holds, a record whose key is something else being invalid. None: text, null where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PartType>,
+    /// What [`VALUE`] holds, a record whose value is something else being invalid; None: there is no such column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<PartType>,
+    /// Whether there is a column [`HEADERS`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub headers: bool,
+}
+
+impl Whole {
+    /// Whether it is what a stream has that says nothing about it.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The columns of a stream: the declared ones, [`META`], and what [`Whole`] adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// The declared columns in the order of the pipeline file.
     pub declared: Vec<Column>,
     /// The name of the event-time column: a declared timestamp, or [`TIMESTAMP`].
     pub event_time: String,
+    /// What of the record as a whole is a column.
+    #[serde(default, skip_serializing_if = "Whole::is_plain")]
+    pub whole: Whole,
 }
 
 impl Columns {
-    /// The Arrow schema of decoded batches: the declared columns, then [`META`].
+    /// The Arrow schema of decoded batches: the declared columns, then [`META`], then what [`Whole`] adds.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         let declared = self.declared.iter().map(|column| Field::new(&column.name, column.kind.arrow(), true));
@@ -115,8 +166,10 @@ impl Columns {
             Field::new(PARTITION, DataType::Int64, false),
             Field::new(OFFSET, DataType::Int64, false),
             Field::new(TIMESTAMP, timestamp_type(), true),
-            Field::new(KEY, DataType::Utf8, true),
+            Field::new(KEY, self.whole.key.map_or(DataType::Utf8, PartType::arrow), true),
         ];
-        Arc::new(Schema::new(declared.chain(meta).collect::<Vec<_>>()))
+        let value = self.whole.value.map(|value| Field::new(VALUE, value.arrow(), true));
+        let headers = self.whole.headers.then(|| Field::new(HEADERS, DataType::Utf8, true));
+        Arc::new(Schema::new(declared.chain(meta).chain(value).chain(headers).collect::<Vec<_>>()))
     }
 }

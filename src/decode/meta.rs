@@ -1,12 +1,15 @@
-//! The columns that every stream has besides the declared ones: [`super::column::META`].
+//! The columns that a stream has besides the declared ones: [`super::column::META`], and the record as a whole.
 
 use std::iter;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, NullBufferBuilder, StringArray};
 
-use super::cells::{Texts, timestamps};
-use super::reason::Misfit;
+use super::Reason;
+use super::cells::timestamps;
+use super::column::{ColumnType, HEADERS, KEY, PartType, VALUE, Whole};
+use super::part::Part;
+use super::reason::OUT_OF_RANGE;
 use crate::record::{Partition, Record};
 
 /// The topic's name as often as the longest batch so far needed it; shorter ones take a slice.
@@ -41,40 +44,39 @@ pub(super) struct Meta {
     offsets: Vec<i64>,
     timestamps: Vec<i64>,
     timed: NullBufferBuilder,
-    keys: Texts,
-    keyed: NullBufferBuilder,
+    keys: Part,
+    values: Option<Part>,
+    headers: Option<Part>,
 }
 
 impl Meta {
-    pub(super) fn new(topic: &TopicColumn, rows: usize) -> Self {
+    pub(super) fn new(topic: &TopicColumn, whole: Whole, rows: usize) -> Self {
+        let text = PartType::Spelled(ColumnType::Text);
         Self {
             most_rows: topic.most_rows(),
             offsets: Vec::with_capacity(rows),
             timestamps: Vec::with_capacity(rows),
             timed: NullBufferBuilder::new(rows),
-            keys: Texts::new(rows, 16 * rows),
-            keyed: NullBufferBuilder::new(rows),
+            keys: Part::new(KEY, whole.key, rows),
+            values: whole.value.map(|kind| Part::new(VALUE, Some(kind), rows)),
+            headers: whole.headers.then(|| Part::new(HEADERS, Some(text), rows)),
         }
     }
 
     /// Adds a record whole or, on an error, not at all.
     ///
     /// # Errors
-    /// `out_of_range` if the batch would hold more text than an Arrow array can.
+    /// If its key or value is not what the column holds, or the batch would hold more text than an Arrow array can.
     #[inline]
-    pub(super) fn push(&mut self, record: &Record<'_>) -> Result<(), Misfit> {
-        if self.offsets.len() >= self.most_rows {
-            return Err(Misfit::out_of_range("the batch has too many records"));
+    pub(super) fn push(&mut self, record: &Record<'_>) -> Result<(), Box<Reason>> {
+        let rows = self.offsets.len();
+        if rows >= self.most_rows {
+            let text = "the batch has too many records".to_owned();
+            return Err(Box::new(Reason { class: OUT_OF_RANGE, text }));
         }
-        match record.key.filter(|key| key.is_ascii() || str::from_utf8(key).is_ok()) {
-            Some(key) => {
-                self.keys.push(key)?;
-                self.keyed.append_non_null();
-            }
-            None => {
-                self.keys.push_empty();
-                self.keyed.append_null();
-            }
+        self.keys.push(record.key)?;
+        if self.values.is_some() || self.headers.is_some() {
+            self.push_rest(record).inspect_err(|_| self.truncate(rows))?;
         }
         self.offsets.push(record.offset.0);
         self.timestamps.push(record.timestamp.map_or(0, |timestamp| timestamp.0));
@@ -82,15 +84,36 @@ impl Meta {
         Ok(())
     }
 
-    /// The columns in the order of [`super::column::META`].
-    pub(super) fn finish(mut self, topic: &mut TopicColumn, partition: Partition) -> [ArrayRef; 5] {
-        let rows = self.offsets.len();
-        [
+    fn push_rest(&mut self, record: &Record<'_>) -> Result<(), Box<Reason>> {
+        if let Some(values) = &mut self.values {
+            values.push(record.value)?;
+        }
+        if let Some(headers) = &mut self.headers {
+            headers.push(record.headers.json().as_deref().map(str::as_bytes))?;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.keys.truncate(rows);
+        self.values.iter_mut().chain(&mut self.headers).for_each(|part| part.truncate(rows));
+    }
+
+    /// The columns in the order of the stream's schema.
+    pub(super) fn finish(
+        self,
+        topic: &mut TopicColumn,
+        partition: Partition,
+    ) -> impl Iterator<Item = ArrayRef> + use<> {
+        let Self { offsets, timestamps: times, mut timed, keys, values, headers, .. } = self;
+        let rows = offsets.len();
+        let always: [ArrayRef; 5] = [
             topic.slice(rows),
             Arc::new(Int64Array::from_value(partition.0.into(), rows)),
-            Arc::new(Int64Array::from(self.offsets)),
-            Arc::new(timestamps(self.timestamps, self.timed.finish())),
-            Arc::new(self.keys.finish(self.keyed.finish())),
-        ]
+            Arc::new(Int64Array::from(offsets)),
+            Arc::new(timestamps(times, timed.finish())),
+            keys.finish(),
+        ];
+        always.into_iter().chain(values.map(Part::finish)).chain(headers.map(Part::finish))
     }
 }

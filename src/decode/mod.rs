@@ -8,9 +8,11 @@
 
 pub mod column;
 pub mod json;
+pub mod raw;
 mod cells;
 mod meta;
 mod number;
+mod part;
 mod reason;
 mod time;
 
@@ -62,8 +64,26 @@ pub struct Format {
 }
 
 /// Every format, in the order that help lists them.
-pub const FORMATS: &[Format] = &[Format {
-    name: "json",
-    about: "one JSON object a record",
-    decoder: |columns, topic| Box::new(json::JsonDecoder::new(columns, topic)),
-}];
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "json",
+        about: "one JSON object a record",
+        decoder: |columns, topic| Box::new(json::JsonDecoder::new(columns, topic)),
+    },
+    Format {
+        name: RAW,
+        about: "whole records: the value is a column and is not looked into",
+        decoder: |columns, topic| Box::new(raw::RawDecoder::new(columns, topic)),
+    },
+];
+
+/// The format that has no declared columns.
+pub const RAW: &str = "raw";
+
+impl Format {
+    /// The format of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        FORMATS.iter().find(|format| format.name == name)
+    }
+}

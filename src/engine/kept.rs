@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -32,6 +33,8 @@ pub struct Kept {
     pub key: Option<Vec<u8>>,
     /// Its value as it came.
     pub value: Option<Vec<u8>>,
+    /// Its headers as a JSON list, where the pipeline asks for them.
+    pub headers: Option<String>,
 }
 
 impl Kept {
@@ -47,6 +50,7 @@ impl Kept {
             reason,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
+            headers: record.headers.json(),
         }
     }
 
@@ -57,13 +61,14 @@ impl Kept {
             + self.reason.text.len()
             + self.key.as_ref().map_or(0, Vec::len)
             + self.value.as_ref().map_or(0, Vec::len)
+            + self.headers.as_ref().map_or(0, String::len)
     }
 }
 
-/// The schema of files under late/ and invalid/.
+/// The schema of files under late/ and invalid/; those of a pipeline that asks for headers have them, too.
 #[must_use]
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
+pub fn schema(headers: bool) -> SchemaRef {
+    let mut fields = vec![
         Field::new("topic", DataType::Utf8, false),
         Field::new("partition", DataType::Int32, false),
         Field::new("offset", DataType::Int64, false),
@@ -75,14 +80,35 @@ pub fn schema() -> SchemaRef {
         Field::new("detail", DataType::Utf8, false),
         Field::new("key", DataType::Binary, true),
         Field::new("value", DataType::Binary, true),
-    ]))
+    ];
+    if headers {
+        fields.push(Field::new("headers", DataType::Utf8, true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// Batches of [`schema`], some of which may have been made before the pipeline asked for headers, or no longer did.
+///
+/// # Errors
+/// If a batch has other columns.
+pub fn alike(batches: Vec<RecordBatch>, headers: bool) -> Result<Vec<RecordBatch>, ArrowError> {
+    let schema = schema(headers);
+    let alike = |batch: RecordBatch| {
+        let mut columns = batch.columns().to_vec();
+        if columns.len() < schema.fields().len() {
+            columns.push(new_null_array(&DataType::Utf8, batch.num_rows()));
+        }
+        columns.truncate(schema.fields().len());
+        RecordBatch::try_new(schema.clone(), columns)
+    };
+    batches.into_iter().map(alike).collect()
 }
 
 /// The records as rows of [`schema`].
 ///
 /// # Errors
 /// If the columns exceed what one Arrow batch can hold.
-pub fn batch(topic: &str, records: &[Kept]) -> Result<RecordBatch, ArrowError> {
+pub fn batch(topic: &str, records: &[Kept], headers: bool) -> Result<RecordBatch, ArrowError> {
     let time = || TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let (mut topics, mut partitions, mut offsets) = (StringBuilder::new(), Int32Builder::new(), Int64Builder::new());
     let (mut timestamps, mut event_times, mut starts, mut ends) = (time(), time(), time(), time());
@@ -101,7 +127,7 @@ pub fn batch(topic: &str, records: &[Kept]) -> Result<RecordBatch, ArrowError> {
         keys.append_option(record.key.as_deref());
         values.append_option(record.value.as_deref());
     }
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(topics.finish()),
         Arc::new(partitions.finish()),
         Arc::new(offsets.finish()),
@@ -114,5 +140,8 @@ pub fn batch(topic: &str, records: &[Kept]) -> Result<RecordBatch, ArrowError> {
         Arc::new(keys.finish()),
         Arc::new(values.finish()),
     ];
-    RecordBatch::try_new(schema(), columns)
+    if headers {
+        columns.push(Arc::new(records.iter().map(|record| record.headers.as_deref()).collect::<StringArray>()));
+    }
+    RecordBatch::try_new(schema(headers), columns)
 }

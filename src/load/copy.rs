@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::pin::Pin;
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    Array, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
     Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
@@ -78,6 +78,14 @@ impl Whole {
             let text = format!("{}: {why}; nothing of this entry is loaded; look with windrow audit", file.path);
             LoadError::Data(text)
         };
+        if !file.format.is_parquet() {
+            let text = format!(
+                "{}: its results are written as {}, and only Parquet is loaded; fill a sink with format = \"parquet\", or \
+                 load these files by the database's own means",
+                file.path, file.format
+            );
+            return Err(LoadError::Invalid(text));
+        }
         if bytes.len() as u64 != file.bytes || digest(&bytes) != file.sha256 {
             return Err(damaged("it is not what was published".to_owned()));
         }
@@ -144,6 +152,7 @@ enum Cells<'a> {
     Double(&'a Float64Array),
     Boolean(&'a BooleanArray),
     Text(&'a StringArray),
+    Bytes(&'a BinaryArray),
 }
 
 impl<'a> Cells<'a> {
@@ -157,6 +166,7 @@ impl<'a> Cells<'a> {
             Kind::Double => Self::Double(array.as_primitive::<Float64Type>()),
             Kind::Boolean => Self::Boolean(array.as_boolean()),
             Kind::Text => Self::Text(array.as_string::<i32>()),
+            Kind::Bytes => Self::Bytes(array.as_binary::<i32>()),
         }
     }
 
@@ -201,6 +211,7 @@ impl<'a> Cells<'a> {
             Self::Double(array) => some(array, row, || Cell::Double(array.value(row))),
             Self::Boolean(array) => some(array, row, || Cell::Boolean(array.value(row))),
             Self::Text(array) => some(array, row, || Cell::Text(array.value(row))),
+            Self::Bytes(array) => some(array, row, || Cell::Bytes(array.value(row))),
         }
     }
 }
@@ -219,6 +230,7 @@ pub(super) enum Cell<'a> {
     Double(f64),
     Boolean(bool),
     Text(&'a str),
+    Bytes(&'a [u8]),
 }
 
 impl ToSql for Cell<'_> {
@@ -233,6 +245,7 @@ impl ToSql for Cell<'_> {
             Self::Double(number) => out.put_f64(number),
             Self::Boolean(truth) => out.put_u8(u8::from(truth)),
             Self::Text(text) => out.put_slice(text.as_bytes()),
+            Self::Bytes(bytes) => out.put_slice(bytes),
         }
         Ok(IsNull::No)
     }

@@ -16,6 +16,7 @@ pub(super) enum Kind {
     Double,
     Boolean,
     Text,
+    Bytes,
 }
 
 /// A column of a file.
@@ -52,6 +53,7 @@ fn column(field: &Field) -> Result<Column, LoadError> {
         DataType::Float64 => Kind::Double,
         DataType::Boolean => Kind::Boolean,
         DataType::Utf8 => Kind::Text,
+        DataType::Binary => Kind::Bytes,
         ref other => {
             let text = format!("column \"{name}\" is {other}, for which no PostgreSQL type is known");
             return Err(LoadError::Invalid(text));
@@ -72,6 +74,7 @@ impl Kind {
             Self::Double => "double precision".to_owned(),
             Self::Boolean => "boolean".to_owned(),
             Self::Text => "text".to_owned(),
+            Self::Bytes => "bytea".to_owned(),
         }
     }
 
@@ -89,6 +92,7 @@ impl Kind {
             // A value too long for varchar(n) is the server's error, not a loss.
             Self::Text if sql.starts_with("character varying") => Some(Type::VARCHAR),
             Self::Text => same.then_some(Type::TEXT),
+            Self::Bytes => same.then_some(Type::BYTEA),
             Self::Numeric { precision, scale } => holds(sql, precision, scale).then_some(Type::NUMERIC),
         }
     }

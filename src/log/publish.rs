@@ -12,6 +12,7 @@ use super::entry::{ClosedWindow, Entry, File, FileKind, Sequence};
 use super::{Committed, LogError};
 use crate::error::Error;
 use crate::record::{Offset, Partition};
+use crate::sink::format::FileFormat;
 use crate::sink::layout;
 use crate::sink::state::digest;
 use crate::sink::store::{Created, Store};
@@ -64,6 +65,9 @@ pub struct FeedFile {
     pub kind: FileKind,
     /// Its key in the sink.
     pub path: String,
+    /// How it is written; left out where that is Parquet.
+    #[serde(default, skip_serializing_if = "FileFormat::is_parquet")]
+    pub format: FileFormat,
     /// The window's start, RFC 3339; none for late and invalid records.
     pub window_start: Option<String>,
     /// The window's end.
@@ -110,6 +114,7 @@ impl FeedFile {
         Self {
             kind: file.kind,
             path: file.path.clone(),
+            format: FileFormat::of(&file.path),
             window_start: file.window.map(|window| window.start.to_string()),
             window_end: file.window.map(|window| window.end.to_string()),
             revision: file.revision,

@@ -6,6 +6,7 @@
 //! an open window keeps, and [`upper`] gives the rows of a closed one.
 
 mod exact;
+mod headers;
 mod lower;
 mod partial;
 mod plan;

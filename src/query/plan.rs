@@ -17,7 +17,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use super::{QueryError, exact, internal, tables, told};
+use super::{QueryError, exact, headers, internal, tables, told};
 use crate::decode::column::Columns;
 
 /// A query's plan before it is split.
@@ -35,7 +35,8 @@ pub(super) async fn plan(
     columns: &Columns,
     tables: &BTreeMap<String, PathBuf>,
 ) -> Result<Planned, QueryError> {
-    let context = SessionContext::new_with_config(settings());
+    let mut context = SessionContext::new_with_config(settings());
+    headers::register(&mut context).map_err(internal)?;
     tables::register(&context, tables).await?;
     let state = context.state();
     let dialect = state.config_options().sql_parser.dialect;

@@ -468,6 +468,7 @@ pub(super) fn file_type(kind: &DataType) -> Option<DataType> {
         kind if kind.is_integer() => DataType::Int64,
         DataType::Float16 | DataType::Float32 | DataType::Float64 => DataType::Float64,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, value) => return file_type(value),
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)

@@ -13,7 +13,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
 use super::{Keeps, Query, QueryError};
-use crate::decode::column::{Column, ColumnType, Columns, TimestampForm};
+use crate::decode::column::{Column, ColumnType, Columns, TimestampForm, Whole};
 
 fn columns() -> Columns {
     let column = |name: &str, kind| Column { name: name.into(), path: vec![name.into()], kind, optional: true };
@@ -26,6 +26,7 @@ fn columns() -> Columns {
             column("amount", ColumnType::Decimal { precision: 12, scale: 2 }),
         ],
         event_time: "at".into(),
+        whole: Whole::default(),
     }
 }
 

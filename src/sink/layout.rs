@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDate};
 
+use super::format::FileFormat;
 use crate::log::entry::Sequence;
 use crate::record::Timestamp;
 use crate::time::window::Window;
@@ -22,6 +23,9 @@ pub const LOG: &str = "_windrow/log";
 pub const STATE: &str = "_windrow/state";
 /// The folder of files before they are published.
 pub const STAGE: &str = "_windrow/stage";
+
+/// How far what was published is handed over to a command; the one key here that is written again and again.
+pub const HANDED_OVER: &str = "_windrow/handed-over.json";
 
 /// The key of a log entry.
 ///
@@ -54,18 +58,26 @@ pub fn state(sequence: Sequence, attempt: &str) -> String {
 
 /// The key of a commit's `index`th staged file.
 #[must_use]
-pub fn stage(sequence: Sequence, attempt: &str, index: usize) -> String {
-    format!("{STAGE}/{sequence}-{attempt}-{index}.parquet")
+pub fn stage(sequence: Sequence, attempt: &str, index: usize, format: FileFormat) -> String {
+    format!("{STAGE}/{sequence}-{attempt}-{index}.{format}")
 }
 
 /// The final key of one part of a window's result. `date` is the window's start in its time zone.
 #[must_use]
-pub fn result(pipeline: &str, window: Window, date: NaiveDate, revision: i32, part: u32, parts: u32) -> String {
+pub fn result(
+    pipeline: &str,
+    window: Window,
+    date: NaiveDate,
+    revision: i32,
+    part: u32,
+    parts: u32,
+    format: FileFormat,
+) -> String {
     let start = compact(window.start);
     let folder = if revision == 0 { DATA } else { CORRECTIONS };
     let revision = if revision == 0 { String::new() } else { format!("-r{revision}") };
     let part = if parts == 1 { String::new() } else { format!("-p{part:05}") };
-    format!("{folder}/dt={date}/{pipeline}-{start}{revision}{part}.parquet")
+    format!("{folder}/dt={date}/{pipeline}-{start}{revision}{part}.{format}")
 }
 
 /// The final key of late or invalid records that the entry `sequence` publishes; `folder` is [`LATE`] or [`INVALID`].

@@ -1,7 +1,10 @@
 //! Files: their names, their bytes, and the store that keeps them.
 
+pub mod format;
 pub mod layout;
 pub mod parquet;
+mod csv;
+mod jsonl;
 pub mod probe;
 pub mod stage;
 pub mod state;

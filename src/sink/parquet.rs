@@ -36,35 +36,77 @@ pub struct Form {
     pub metadata: Vec<(String, String)>,
 }
 
+/// Files in the making: rows go in, and whole files near the target size come out.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    schema: SchemaRef,
+    form: &'a Form,
+    writer: ArrowWriter<Vec<u8>>,
+    rows: u64,
+}
+
+impl<'a> Encoder<'a> {
+    /// Begins the first file.
+    ///
+    /// # Errors
+    /// If a column has no Parquet form, which planning has ruled out.
+    pub fn new(schema: SchemaRef, form: &'a Form) -> Result<Self, SinkError> {
+        Ok(Self { writer: begin(&schema, form)?, schema, form, rows: 0 })
+    }
+
+    /// Appends rows; gives the files that are full.
+    ///
+    /// # Errors
+    /// If the rows cannot be encoded.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Encoded>, SinkError> {
+        let mut full = Vec::new();
+        for at in (0..batch.num_rows()).step_by(SLICE) {
+            let slice = batch.slice(at, SLICE.min(batch.num_rows() - at));
+            let size = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
+            if self.form.target_size > 0 && size >= self.form.target_size {
+                let next = begin(&self.schema, self.form)?;
+                full.push(encoded(std::mem::replace(&mut self.writer, next), std::mem::take(&mut self.rows))?);
+            }
+            self.writer.write(&slice).map_err(|error| internal(&error))?;
+            self.rows += slice.num_rows() as u64;
+        }
+        Ok(full)
+    }
+
+    /// The last file. It holds no rows if none were written.
+    ///
+    /// # Errors
+    /// If the rows cannot be encoded.
+    pub fn finish(self) -> Result<Encoded, SinkError> {
+        encoded(self.writer, self.rows)
+    }
+}
+
 /// Encodes `batches` as one file, or as several near the target size. No rows give one empty file.
 ///
 /// # Errors
 /// If a column has no Parquet form, which planning has ruled out.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch], form: &Form) -> Result<Vec<Encoded>, SinkError> {
-    let internal =
-        |error: parquet::errors::ParquetError| SinkError::Internal(format!("cannot encode Parquet: {error}"));
-    let begin = || {
-        let options =
-            ArrowWriterOptions::new().with_properties(properties(schema, form)).with_skip_arrow_metadata(true);
-        ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(internal)
-    };
+    let mut encoder = Encoder::new(schema.clone(), form)?;
     let mut files = Vec::new();
-    let mut writer = begin()?;
-    let mut rows = 0u64;
-    let slices = batches.iter().flat_map(|batch| {
-        (0..batch.num_rows()).step_by(SLICE).map(move |at| batch.slice(at, SLICE.min(batch.num_rows() - at)))
-    });
-    for slice in slices {
-        let size = (writer.bytes_written() + writer.in_progress_size()) as u64;
-        if form.target_size > 0 && size >= form.target_size {
-            files.push(Encoded { bytes: writer.into_inner().map_err(internal)?.into(), rows });
-            (writer, rows) = (begin()?, 0);
-        }
-        writer.write(&slice).map_err(internal)?;
-        rows += slice.num_rows() as u64;
+    for batch in batches {
+        files.extend(encoder.write(batch)?);
     }
-    files.push(Encoded { bytes: writer.into_inner().map_err(internal)?.into(), rows });
+    files.push(encoder.finish()?);
     Ok(files)
+}
+
+fn begin(schema: &SchemaRef, form: &Form) -> Result<ArrowWriter<Vec<u8>>, SinkError> {
+    let options = ArrowWriterOptions::new().with_properties(properties(schema, form)).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options).map_err(|error| internal(&error))
+}
+
+fn encoded(writer: ArrowWriter<Vec<u8>>, rows: u64) -> Result<Encoded, SinkError> {
+    Ok(Encoded { bytes: writer.into_inner().map_err(|error| internal(&error))?.into(), rows })
+}
+
+fn internal(error: &parquet::errors::ParquetError) -> SinkError {
+    SinkError::Internal(format!("cannot encode Parquet: {error}"))
 }
 
 /// zstd at level 1 is as small as level 3 here; dictionaries pay for text only.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use super::parquet::{Encoded, Form, encode};
+use super::format::{FileFormat, encode};
+use super::parquet::{Encoded, Form};
 use super::state::{self, StateWriter, digest};
 use super::store::Store;
 use super::{SinkError, layout};
@@ -125,7 +126,7 @@ pub async fn stage(
                 sorted_by: query.sort_columns().iter().map(|column| column + 2).collect(),
                 metadata: metadata(identity, sequence, closing),
             };
-            let files = encode(&schema, &batches, &form)?;
+            let files = encode(pipeline.sink.format, &schema, &batches, &form)?;
             outgoing.result(pipeline, closing, files);
         }
         closed.push(ClosedWindow {
@@ -157,7 +158,7 @@ pub async fn stage(
         let fresh = if fresh.is_empty() {
             Vec::new()
         } else {
-            let batch = kept::batch(&identity.topic.name, fresh);
+            let batch = kept::batch(&identity.topic.name, fresh, pipeline.columns.whole.headers);
             vec![batch.map_err(|error| SinkError::Internal(format!("cannot keep {folder} records: {error}")))?]
         };
         let since = held.since.or((!fresh.is_empty()).then_some(now));
@@ -172,7 +173,9 @@ pub async fn stage(
         }
         let state = State { stored: held.chunks, fresh };
         let form = Form { metadata: vec![("windrow.pipeline".into(), identity.pipeline.clone())], ..Form::default() };
-        let files = encode(&kept::schema(), &load(store, &state).await?, &form)?;
+        let rows = kept::alike(load(store, &state).await?, pipeline.columns.whole.headers)
+            .map_err(|error| SinkError::Internal(format!("cannot keep {folder} records: {error}")))?;
+        let files = encode(FileFormat::Parquet, &kept::schema(pipeline.columns.whole.headers), &rows, &form)?;
         outgoing.kept(kind, layout::kept(folder, &identity.pipeline, sequence, now), files);
         Ok(Waiting::default())
     };
@@ -230,7 +233,8 @@ impl Outgoing<'_> {
         let parts = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
         let date = pipeline.window.windows.date(closing.window);
         for (part, encoded) in (1u32..).zip(encoded) {
-            let path = layout::result(&pipeline.name, closing.window, date, closing.revision, part, parts);
+            let format = pipeline.sink.format;
+            let path = layout::result(&pipeline.name, closing.window, date, closing.revision, part, parts, format);
             let kind = if closing.revision == 0 { FileKind::Data } else { FileKind::Correction };
             let file = self.file(kind, path, encoded);
             (file.window, file.revision, file.part, file.parts) = (Some(closing.window), closing.revision, part, parts);
@@ -247,7 +251,7 @@ impl Outgoing<'_> {
         let index = self.files.len();
         self.files.push(File {
             kind,
-            stage: layout::stage(self.sequence, self.attempt, index),
+            stage: layout::stage(self.sequence, self.attempt, index, FileFormat::of(&path)),
             path,
             window: None,
             revision: 0,

@@ -55,6 +55,7 @@ impl Fixture {
             group: self.topic.clone(),
             start: Start::Earliest,
             properties: BTreeMap::new(),
+            headers: false,
         };
         KafkaSource::connect(&config, Clock::system()).unwrap()
     }

@@ -47,6 +47,7 @@ async fn a_topic_gets_every_record_in_its_partition() {
         group: "test".to_owned(),
         start: Start::Earliest,
         properties: std::collections::BTreeMap::new(),
+        headers: false,
     };
     let topic = KafkaSource::connect(&config, Clock::system()).unwrap().describe().await.unwrap();
     let expected = |partition| {

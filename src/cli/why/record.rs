@@ -160,7 +160,7 @@ impl History {
 fn cut(records: &Records, last: Offset) -> Records {
     let mut upto = Records::new(records.partition);
     for record in records.iter().take_while(|record| record.offset <= last) {
-        upto.push(record.offset, record.timestamp, record.key, record.value);
+        upto.push_with(record.offset, record.timestamp, record.key, record.value, record.headers.iter());
     }
     upto
 }

@@ -28,7 +28,7 @@ fn keys_are_refused_with_what_was_meant() {
         (
             "url = ",
             "frobnicate = 1\nurl = ",
-            "21: sink.frobnicate is not a key; write \"url\", \"properties\", \"commit_interval\", \"target_file_size\", \
+            "21: sink.frobnicate is not a key; write \"url\", \"properties\", \"format\", \"commit_interval\", \"target_file_size\", \
              \"late_interval\" or \"late_size\"",
         ),
         (
@@ -118,7 +118,7 @@ fn the_environment_has_no_fallbacks() {
 fn sources_are_refused_with_what_to_write() {
     check(&[
         ("\"json\"", "\"jsn\"", "3: source.format = \"jsn\": unknown; did you mean \"json\"?"),
-        ("\"json\"", "\"avro\"", "3: source.format = \"avro\": unknown; write \"json\""),
+        ("\"json\"", "\"avro\"", "3: source.format = \"avro\": unknown; write \"json\" or \"raw\""),
         (
             "format",
             "on_invalid = \"drop\"\nformat",

@@ -25,8 +25,8 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use self::scan::{Broken, Kind, Raw, Scanner, TOO_DEEP};
 use self::shape::Shape;
 use self::wanted::{ROOT, Wanted};
-use super::cells::Cells;
-use super::column::{Column, ColumnType, Columns, META, TIMESTAMP};
+use super::cells::{Cells, Values};
+use super::column::{Column, ColumnType, Columns, META, TIMESTAMP, Whole};
 use super::meta::{Meta, TopicColumn};
 use super::reason::{self, Misfit};
 use super::{Decode, Decoded, Reason};
@@ -40,7 +40,7 @@ use crate::record::{Record, Records};
 /// use windrow::record::{Offset, Partition, Records, Timestamp};
 ///
 /// let fare = Column { name: "fare".into(), path: vec!["fare".into()], kind: ColumnType::Int, optional: false };
-/// let columns = Columns { declared: vec![fare], event_time: "_timestamp".into() };
+/// let columns = Columns { declared: vec![fare], event_time: "_timestamp".into(), whole: Default::default() };
 /// let mut records = Records::new(Partition(0));
 /// records.push(Offset(0), Some(Timestamp(0)), None, Some(br#"{"fare": 12, "tip": 3}"#));
 /// records.push(Offset(1), Some(Timestamp(0)), None, Some(br#"{"fare": "free"}"#));
@@ -58,6 +58,7 @@ pub struct JsonDecoder {
     event_time: EventTime,
     wanted: Wanted,
     topic: TopicColumn,
+    whole: Whole,
     /// Text bytes of each column in the batch before, as a guess at this one's.
     text_bytes: Vec<usize>,
     scratch: Vec<u8>,
@@ -81,7 +82,8 @@ enum EventTime {
 /// Records between two attempts to learn a shape: where each record has another, little is lost.
 const LEARN_EVERY: u64 = 256;
 
-const NO_RECORD_TIME: &str = "_timestamp: the record has no time of its own";
+/// Why a record has no event time where that is the record's own.
+pub(super) const NO_RECORD_TIME: &str = "_timestamp: the record has no time of its own";
 
 impl JsonDecoder {
     /// A reader of these columns. `topic` is what `_topic` says.
@@ -101,6 +103,7 @@ impl JsonDecoder {
             event_time,
             wanted: Wanted::new(&columns.declared),
             topic: TopicColumn::new(topic),
+            whole: columns.whole,
             text_bytes: vec![0; columns.declared.len()],
             scratch: Vec::new(),
             record: 0,
@@ -157,12 +160,12 @@ impl Decode for JsonDecoder {
         let count = records.len();
         let cells = self.columns.iter().zip(&self.text_bytes);
         let mut cells: Vec<Cells> = cells.map(|(column, &bytes)| Cells::new(column.kind, count, bytes)).collect();
-        let mut meta = Meta::new(&self.topic, count);
+        let mut meta = Meta::new(&self.topic, self.whole, count);
         let mut rows = Vec::with_capacity(count);
         let mut rejected = Vec::new();
         for (index, record) in (0u32..).zip(records.iter()) {
             let read = self.read(&record, &mut cells, rows.len());
-            match read.and_then(|()| meta.push(&record).map_err(|misfit| rejection(misfit.class, misfit.why))) {
+            match read.and_then(|()| meta.push(&record)) {
                 Ok(()) => rows.push(index),
                 Err(reason) => {
                     cells.iter_mut().for_each(|cells| cells.truncate(rows.len()));
@@ -183,6 +186,23 @@ impl Decode for JsonDecoder {
         let event_times = batch.column(event_times).as_primitive::<TimestampMicrosecondType>().clone();
         Decoded { records, rows, batch, event_times, rejected }
     }
+}
+
+/// Adds the value that `bytes` spell as JSON, and as nothing else, to `values`; adds nothing and says false if that is a
+/// null.
+pub(super) fn push_value(values: &mut Values, bytes: &[u8], scratch: &mut Vec<u8>) -> Result<bool, Misfit> {
+    let mut scanner = Scanner::new(bytes);
+    let mut whole = || {
+        scanner.space();
+        let raw = scanner.value()?;
+        scanner.space();
+        if scanner.peek().is_some() { scanner.broken("the end of it") } else { Ok(raw) }
+    };
+    let raw = whole().map_err(|_| Misfit::not_json("it is not JSON"))?;
+    if raw.kind == Kind::Null {
+        return Ok(false);
+    }
+    value::push(values, raw, bytes, scratch).map(|()| true)
 }
 
 /// Why reading a record ended early. Small, since every step of the way may return it.

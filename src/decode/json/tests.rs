@@ -7,7 +7,7 @@ use arrow::datatypes::{Date32Type, Decimal128Type, Float64Type, Int64Type};
 use arrow::util::display::array_value_to_string;
 
 use super::JsonDecoder;
-use crate::decode::column::{Column, ColumnType, Columns, TimestampForm};
+use crate::decode::column::{Column, ColumnType, Columns, TimestampForm, Whole};
 use crate::decode::{Decode, Decoded};
 use crate::record::{Offset, Partition, Records, Timestamp};
 
@@ -23,7 +23,7 @@ pub(super) fn column(name: &str, kind: ColumnType) -> Column {
 
 pub(super) fn columns(declared: &[(&str, ColumnType)], event_time: &str) -> Columns {
     let declared = declared.iter().map(|&(name, kind)| column(name, kind)).collect();
-    Columns { declared, event_time: event_time.into() }
+    Columns { declared, event_time: event_time.into(), whole: Whole::default() }
 }
 
 pub(super) fn records(values: &[Option<&[u8]>]) -> Records {

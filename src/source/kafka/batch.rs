@@ -9,9 +9,9 @@
 
 #![expect(unsafe_code, reason = "the batch call has no safe wrapper; each use says why it is sound")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::slice;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr};
 
-use crate::record::{Offset, Partition, Timestamp};
+use crate::record::{Header, Offset, Partition, Timestamp};
 
 /// A consumer, and the queue of what its partitions bring. Partitions are led here one by one.
 pub struct Inbox<C: ConsumerContext> {
@@ -45,6 +45,7 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
+    native: NonNull<RDKafkaMessage>,
 }
 
 /// What befell a partition, in its place among the messages.
@@ -148,6 +149,36 @@ impl<C: ConsumerContext> Inbox<C> {
     }
 }
 
+impl<'a> Message<'a> {
+    /// The headers in their order; they are looked for only now.
+    ///
+    /// # Errors
+    /// If the client cannot take them apart.
+    pub fn headers(&self) -> Result<Vec<Header<'a>>, RDKafkaErrorCode> {
+        let mut all = ptr::null_mut();
+        // SAFETY: the message is live during 'a, and so is what is written to; what is found belongs to the message.
+        match unsafe { native::rd_kafka_message_headers(self.native.as_ptr(), &raw mut all) } {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => return Ok(Vec::new()),
+            error => return Err(error.into()),
+        }
+        let mut headers = Vec::new();
+        loop {
+            let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the list is live during 'a, and so is what is written to.
+            let found = unsafe {
+                native::rd_kafka_header_get_all(all, headers.len(), &raw mut name, &raw mut value, &raw mut len)
+            };
+            if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Ok(headers);
+            }
+            // SAFETY: a name ends with a zero, a value is null or of that length; both are the message's during 'a.
+            let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast_mut(), len)) };
+            headers.push(Header { name: name.to_bytes(), value });
+        }
+    }
+}
+
 impl Batch<'_> {
     /// How many there are.
     #[must_use]
@@ -170,7 +201,7 @@ impl Batch<'_> {
             // SAFETY: pointer and length are of one piece of the message, or the pointer is null.
             let (key, value) = unsafe { (bytes(native.key, native.key_len), bytes(native.payload, native.len)) };
             if native.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Ok(Message { partition, offset, timestamp: timestamp(*message), key, value });
+                return Ok(Message { partition, offset, timestamp: timestamp(*message), key, value, native: *message });
             }
             // The value of an error is its text.
             let text = String::from_utf8_lossy(value.unwrap_or_default()).trim_end_matches('\0').to_owned();

@@ -111,7 +111,9 @@ impl KafkaSource {
         };
         let (topic, group) = (kafka.topic.clone(), kafka.group.clone());
         let progress = source.progress.clone();
-        let reader = Reader { inbox, inquiry, heard, progress, events: sender, used: for_reader, topic, group };
+        let headers = kafka.headers;
+        let reader =
+            Reader { inbox, inquiry, heard, progress, events: sender, used: for_reader, topic, group, headers };
         source.spawn("windrow-kafka", move || reader.run())?;
         Ok(source)
     }

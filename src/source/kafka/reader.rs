@@ -53,6 +53,8 @@ pub(super) struct Reader {
     pub(super) used: Receiver<Records>,
     pub(super) topic: String,
     pub(super) group: String,
+    /// Whether anybody asks for headers: they are not looked at otherwise.
+    pub(super) headers: bool,
 }
 
 /// What waits to be handed over: a batch a partition, by the partition's number.
@@ -111,7 +113,7 @@ impl Reader {
 
     #[inline]
     fn take_message(&self, message: Message<'_>, open: &mut Open) -> Result<(), Over> {
-        let Message { partition, offset, timestamp, key, value } = message;
+        let Message { partition, offset, timestamp, key, value, .. } = message;
         let Some(lane) = open.lane(partition, &self.progress) else {
             tracing::debug!(%partition, %offset, "dropped a record of a partition that is not read");
             return Ok(());
@@ -124,7 +126,14 @@ impl Reader {
             self.furnish(lane);
         }
         let before = lane.records.bytes();
-        lane.records.push(offset, timestamp, key, value);
+        if self.headers {
+            match message.headers() {
+                Ok(headers) => lane.records.push_with(offset, timestamp, key, value, headers),
+                Err(code) => return self.no_headers(partition, offset, code, open),
+            }
+        } else {
+            lane.records.push(offset, timestamp, key, value);
+        }
         lane.next = offset.next();
         let full = lane.records.len() >= BATCH_RECORDS || lane.records.bytes() >= BATCH_BYTES;
         let bytes = lane.records.bytes() - before;
@@ -151,6 +160,24 @@ impl Reader {
         }
         // A little more, since a batch ends when it has become too large.
         lane.records.reserve(records + records / 8, bytes + bytes / 8);
+    }
+
+    #[cold]
+    fn no_headers(
+        &self,
+        partition: Partition,
+        offset: Offset,
+        code: RDKafkaErrorCode,
+        open: &mut Open,
+    ) -> Result<(), Over> {
+        self.flush_all(open)?;
+        let text = format!(
+            "topic {} partition {partition}: the headers at offset {offset} cannot be read: {code}; a pipeline that \
+             does not ask for _headers can go on",
+            self.topic
+        );
+        self.send(Err(SourceError::Data(text)))?;
+        Err(Over)
     }
 
     #[cold]

@@ -18,6 +18,7 @@ fn config(broker: &Broker) -> KafkaConfig {
         group: "rides-hourly".to_owned(),
         start: Start::Earliest,
         properties: BTreeMap::new(),
+        headers: false,
     }
 }
 
