@@ -1,6 +1,7 @@
 //! What failed, and what the operator does about it.
 
 use crate::config::ConfigError;
+use crate::handover::HandoverError;
 use crate::load::LoadError;
 use crate::log::LogError;
 use crate::query::QueryError;
@@ -55,6 +56,9 @@ pub enum Error {
     /// The database that results are loaded into.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The command that published files are handed to.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// The operator asked to stop before the run had begun; nothing is wrong.
     #[error("stopped before the run began")]
     Stopped,
@@ -75,6 +79,7 @@ impl Error {
             Self::Sink(error) => error.kind(),
             Self::Log(error) => error.kind(),
             Self::Load(error) => error.kind(),
+            Self::Handover(error) => error.kind(),
         }
     }
 }

@@ -15,4 +15,5 @@ pub mod generate;
 pub mod pipeline;
 pub mod telemetry;
 pub mod load;
+pub mod handover;
 pub mod cli;

@@ -3,12 +3,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the terminal")]
 
 pub mod audit;
+pub mod batch;
 pub mod check;
 pub mod demo;
 pub mod files;
 pub mod generate;
 pub mod lateness;
 mod listen;
+mod on_batch;
 mod shells;
 pub mod load;
 pub mod run;
@@ -62,6 +64,8 @@ enum Command {
     Demo(demo::Demo),
     /// Run a pipeline until stopped
     Run(run::Run),
+    /// Write a topic's whole records as files, one for each span of time; no pipeline file needed
+    Batch(Box<batch::Batch>),
     /// Validate a pipeline file, its broker, its sink, and look at the topic's first records
     Check(check::Check),
     /// Show what is open in a sink, and why
@@ -156,6 +160,7 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Demo(command) => command.run(&terminal).await,
         Command::Run(command) => command.run(&terminal).await,
+        Command::Batch(command) => command.run(&terminal).await,
         Command::Check(command) => command.run().await,
         Command::Status(command) => command.run().await,
         Command::Lateness(command) => command.run(&terminal).await,

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 
 use super::FileArg;
 use super::listen::Address;
+use super::on_batch::OnBatch;
 use super::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::{Pipeline, SourceConfig};
 use crate::decode::Decode;
-use crate::decode::json::JsonDecoder;
 use crate::error::Error;
 use crate::pipeline::writer::Instance;
-use crate::pipeline::{self, Observer, Options, Parts, Together};
+use crate::pipeline::{Observer, Options, Parts, Together};
 use crate::query::Query;
 use crate::sink::store::Store;
 use crate::source::Source;
@@ -31,6 +31,13 @@ const GRACE: Duration = Duration::from_secs(20);
 pub struct Run {
     #[command(flatten)]
     file: FileArg,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a run ends, and what goes on beside it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct How {
     /// Read up to the topic's present end, commit and exit
     #[arg(long)]
     once: bool,
@@ -40,51 +47,57 @@ pub struct Run {
     /// Serve metrics, health and a status page here, such as 127.0.0.1:9184; a port alone is this machine's
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<Address>,
+    #[command(flatten)]
+    on_batch: OnBatch,
 }
 
 impl Run {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
-        let pipeline = Pipeline::load(&self.file.file)?;
-        if self.close_all && !self.once && matches!(pipeline.source, SourceConfig::Kafka(_)) {
-            let text = "--close-all closes windows at the end of a run, and this one has none; add --once";
-            return Err(Error::Usage(text.to_owned()));
-        }
-        let mut observer = terminal.observer();
-        let mut telemetry = None;
-        if let Some(address) = &self.listen {
-            let told = Telemetry::new(&pipeline, Clock::system());
-            let listener = address.bind().await?;
-            tokio::spawn(told.clone().serve(listener));
-            observer = Box::new(Together(vec![observer, told.observer()]));
-            telemetry = Some(told);
-        }
-        let parts = assemble(pipeline, observer).await?;
-        if let Some(told) = telemetry {
-            told.watch_store(&parts.store);
-        }
-        let options = Options { once: self.once, close_all: self.close_all };
-        let outcome = pipeline::run(parts, options, stop_on_signals()?).await;
-        terminal.clear();
-        let entry = match outcome {
-            Err(Error::Stopped) => {
-                tracing::info!("stopped before anything was read");
-                return Ok(());
-            }
-            outcome => outcome?,
-        };
-        let totals = &entry.totals;
-        tracing::info!(
-            read = totals.read,
-            aggregated = totals.aggregated,
-            filtered = totals.filtered,
-            late = totals.late,
-            too_late = totals.too_late,
-            invalid = totals.invalid(),
-            open_windows = entry.windows.len(),
-            "stopped in good order"
-        );
-        Ok(())
+        drive(Pipeline::load(&self.file.file)?, self.how, terminal).await
     }
+}
+
+/// Runs a pipeline to its end, seen on the terminal.
+pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> Result<(), Error> {
+    if how.close_all && !how.once && matches!(pipeline.source, SourceConfig::Kafka(_)) {
+        let text = "--close-all closes windows at the end of a run, and this one has none; add --once";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    let mut observer = terminal.observer();
+    let mut telemetry = None;
+    if let Some(address) = &how.listen {
+        let told = Telemetry::new(&pipeline, Clock::system());
+        let listener = address.bind().await?;
+        tokio::spawn(told.clone().serve(listener));
+        observer = Box::new(Together(vec![observer, told.observer()]));
+        telemetry = Some(told);
+    }
+    let parts = assemble(pipeline, observer).await?;
+    if let Some(told) = telemetry {
+        told.watch_store(&parts.store);
+    }
+    let options = Options { once: how.once, close_all: how.close_all };
+    let outcome = how.on_batch.run(parts, options, stop_on_signals()?).await;
+    terminal.clear();
+    let entry = match outcome {
+        Err(Error::Stopped) => {
+            tracing::info!("stopped before anything was read");
+            return Ok(());
+        }
+        outcome => outcome?,
+    };
+    let totals = &entry.totals;
+    tracing::info!(
+        read = totals.read,
+        aggregated = totals.aggregated,
+        filtered = totals.filtered,
+        late = totals.late,
+        too_late = totals.too_late,
+        invalid = totals.invalid(),
+        open_windows = entry.windows.len(),
+        "stopped in good order"
+    );
+    Ok(())
 }
 
 /// Everything a pipeline needs to run.
@@ -101,7 +114,7 @@ pub(super) async fn assemble(pipeline: Pipeline, observer: Box<dyn Observer>) ->
 
 /// The reader of the pipeline's records. `topic` is what they bear as `_topic`.
 pub(super) fn open_decoder(pipeline: &Pipeline, topic: &str) -> Box<dyn Decode> {
-    Box::new(JsonDecoder::new(&pipeline.columns, topic))
+    (pipeline.format.decoder)(&pipeline.columns, topic)
 }
 
 /// The pipeline's source, and the name its records bear as `_topic`.
@@ -135,7 +148,7 @@ pub(super) fn stop_on_signals() -> Result<watch::Receiver<bool>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Unobserved;
+    use crate::pipeline::{self, Unobserved};
 
     #[tokio::test]
     async fn once_reads_a_file_to_its_end() {

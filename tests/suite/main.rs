@@ -16,6 +16,7 @@ mod support;
 
 mod backlog;
 mod bad_places;
+mod batch;
 mod cli;
 mod data_loss;
 mod file_source;

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use windrow::source::embedded;
@@ -146,6 +146,34 @@ impl Producer {
             if let Some(value) = value {
                 record = record.payload(value);
             }
+            match self.inner.send(record) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err((error, _)) => panic!("cannot send: {error}"),
+            }
+        }
+    }
+
+    /// Sends one record as it is, `at` in milliseconds.
+    pub(crate) fn send_whole(
+        &self,
+        partition: usize,
+        at: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(String, Option<Vec<u8>>)],
+    ) {
+        let mut list = OwnedHeaders::new_with_capacity(headers.len());
+        for (name, value) in headers {
+            list = list.insert(Header { key: name, value: value.as_ref() });
+        }
+        loop {
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).timestamp(at);
+            record = record.partition(i32::try_from(partition).unwrap()).headers(list.clone());
+            record.key = key;
+            record.payload = value;
             match self.inner.send(record) {
                 Ok(()) => return,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
