@@ -19,11 +19,13 @@ use tokio::sync::watch;
 use super::generate::count;
 use super::run::{assemble, stop_on_signals};
 use super::terminal::Terminal;
+use crate::clock::Clock;
 use crate::config::{Pipeline, SourceConfig};
 use crate::error::Error;
 use crate::generate::truth::{Cut, Truth};
 use crate::generate::{Kind, Plan, Share};
 use crate::log::entry::Entry;
+use crate::pipeline::writer::Instance;
 use crate::pipeline::{self, Options};
 use crate::sink::store::Store;
 use crate::source::embedded::Broker;
@@ -108,7 +110,8 @@ impl Demo {
         // Live first: the rides are written while the pipeline reads them.
         let (shared, stop) = Shared::new();
         let feed = Feed::start(broker.brokers(), plan, self.records, truth, shared.clone())?;
-        let live = assemble(pipeline.clone(), Box::new(Watch::new(terminal.observer(), self.records, shared.clone())));
+        let watch = Box::new(Watch::new(terminal.observer(), self.records, shared.clone()));
+        let live = assemble(pipeline.clone(), Instance::this(), Clock::system(), watch);
         let ran = match live.await {
             Ok(parts) => {
                 let leaving = tokio::spawn(leave_when_asked(asked.clone(), shared));
@@ -123,7 +126,7 @@ impl Demo {
         let Some(truth) = fed? else { return Ok(None) };
 
         // Then as from cron: a second run goes on where the log stands, and closes what a live run leaves open.
-        let parts = assemble(pipeline, terminal.observer()).await?;
+        let parts = assemble(pipeline, Instance::this(), Clock::system(), terminal.observer()).await?;
         let entry = pipeline::run(parts, Options { once: true, close_all: true }, asked.clone()).await?;
         if *asked.borrow() {
             return Ok(None);

@@ -72,7 +72,7 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
         observer = Box::new(Together(vec![observer, told.observer()]));
         telemetry = Some(told);
     }
-    let parts = assemble(pipeline, observer).await?;
+    let parts = assemble(pipeline, Instance::this(), Clock::system(), observer).await?;
     if let Some(told) = telemetry {
         told.watch_store(&parts.store);
     }
@@ -100,15 +100,18 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
     Ok(())
 }
 
-/// Everything a pipeline needs to run.
-pub(super) async fn assemble(pipeline: Pipeline, observer: Box<dyn Observer>) -> Result<Parts, Error> {
-    let clock = Clock::system();
+/// Everything a pipeline needs to run, by this instance and this clock.
+pub(crate) async fn assemble(
+    pipeline: Pipeline,
+    instance: Instance,
+    clock: Clock,
+    observer: Box<dyn Observer>,
+) -> Result<Parts, Error> {
     let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await;
     let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let (source, topic) = open_source(&pipeline, clock)?;
     let decoder = open_decoder(&pipeline, &topic);
-    let instance = Instance::this();
     Ok(Parts { pipeline, query: Arc::new(query), source, decoder, store, instance, clock, observer })
 }
 
@@ -173,7 +176,7 @@ mod tests {
             dir.path().display()
         );
         let pipeline = Pipeline::parse(&text, "t.toml", &|_| None).unwrap();
-        let parts = assemble(pipeline, Box::new(Unobserved)).await.unwrap();
+        let parts = assemble(pipeline, Instance::this(), Clock::system(), Box::new(Unobserved)).await.unwrap();
         let options = Options { once: true, close_all: true };
         let entry = pipeline::run(parts, options, watch::channel(false).1).await.unwrap();
         assert_eq!((entry.totals.read, entry.windows.len()), (3, 0));

@@ -3,7 +3,9 @@ use tokio::sync::watch;
 use super::*;
 use crate::cli::run::assemble;
 use crate::cli::{LogFormat, Talk};
+use crate::clock::Clock;
 use crate::log::entry::Entry;
+use crate::pipeline::writer::Instance;
 use crate::pipeline::{self, Observer, Options, Unobserved, View};
 
 /// A folder with a file of records, a pipeline over it, and a sink.
@@ -60,7 +62,8 @@ impl World {
     }
 
     async fn run(&self, observer: Box<dyn Observer>, stop: watch::Receiver<bool>) -> Entry {
-        let parts = assemble(Pipeline::load(&self.file()).unwrap(), observer).await.unwrap();
+        let pipeline = Pipeline::load(&self.file()).unwrap();
+        let parts = assemble(pipeline, Instance::this(), Clock::system(), observer).await.unwrap();
         pipeline::run(parts, Options::default(), stop).await.unwrap()
     }
 
