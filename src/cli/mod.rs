@@ -7,6 +7,7 @@ pub mod batch;
 pub mod check;
 pub mod demo;
 pub mod files;
+pub mod gc;
 pub mod generate;
 pub mod lateness;
 mod listen;
@@ -80,6 +81,8 @@ enum Command {
     Load(load::Load),
     /// Prove a sink sound
     Audit(audit::Audit),
+    /// Find, and with --delete clear away, what crashed runs left in a sink
+    Gc(gc::Gc),
     /// Write generated records
     Generate(generate::Generate),
     /// Write completions for a shell to standard output
@@ -168,6 +171,7 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Files(command) => command.run().await,
         Command::Load(command) => command.run(&terminal).await,
         Command::Audit(command) => command.run(&terminal).await,
+        Command::Gc(command) => command.run().await,
         Command::Generate(command) => command.run(&terminal),
         Command::Completions(command) => command.run(),
         Command::Man => shells::man(),

@@ -5,6 +5,7 @@
 //! what must hold of it.
 
 pub mod entry;
+pub mod gc;
 pub mod laws;
 pub mod publish;
 pub mod store;

@@ -187,7 +187,7 @@ pub async fn sweep(store: &Store, before: Option<&Entry>, entry: &Entry) {
     let mut unneeded: Vec<String> = entry.files.iter().map(|file| file.stage.clone()).collect();
     unneeded.extend(before.map(state_objects).unwrap_or_default().difference(&needed).cloned());
     if !unneeded.is_empty() {
-        store.delete(unneeded).await;
+        drop(store.delete(unneeded).await);
     }
 }
 
@@ -201,17 +201,25 @@ pub async fn sweep_leftovers(store: &Store, entry: &Entry) -> Result<(), Error> 
     let mut unneeded = Vec::new();
     for folder in [layout::STAGE, layout::STATE] {
         let found = store.list(folder).await?;
-        unneeded.extend(found.into_iter().map(|(key, _)| key).filter(|key| {
-            // Names begin with the number of the entry they were made for.
-            let number = key.rsplit('/').next().and_then(|name| name.get(..20)).and_then(|text| text.parse().ok());
-            !needed.contains(key) && number.is_some_and(|number| Sequence(number) <= entry.sequence)
-        }));
+        unneeded.extend(
+            found
+                .into_iter()
+                .map(|(key, _)| key)
+                .filter(|key| !needed.contains(key) && made_for(key).is_some_and(|number| number <= entry.sequence)),
+        );
     }
     if !unneeded.is_empty() {
         tracing::debug!(objects = unneeded.len(), "sweeping what an earlier run left");
-        store.delete(unneeded).await;
+        drop(store.delete(unneeded).await);
     }
     Ok(())
+}
+
+/// The entry that a stage or state object was made for: its name begins with that number.
+#[must_use]
+pub fn made_for(key: &str) -> Option<Sequence> {
+    let name = key.rsplit('/').next()?;
+    name.get(..20)?.parse().ok().map(Sequence)
 }
 
 /// The state objects an entry names.

@@ -23,6 +23,8 @@ pub const LOG: &str = "_windrow/log";
 pub const STATE: &str = "_windrow/state";
 /// The folder of files before they are published.
 pub const STAGE: &str = "_windrow/stage";
+/// The folder of keys that stores are tried with.
+pub const PROBE: &str = "_windrow/probe";
 
 /// How far what was published is handed over to a command; the one key here that is written again and again.
 pub const HANDED_OVER: &str = "_windrow/handed-over.json";
@@ -47,7 +49,7 @@ pub fn feed(sequence: Sequence) -> String {
 /// A key to try the store with; `nonce` keeps those who try apart.
 #[must_use]
 pub fn probe(nonce: &str, index: usize) -> String {
-    format!("_windrow/probe/{nonce}-{index}")
+    format!("{PROBE}/{nonce}-{index}")
 }
 
 /// The key of a commit's state object. `attempt` keeps rival writers apart.

@@ -26,7 +26,7 @@ pub async fn probe(store: &Store, nonce: &str) -> Result<(), SinkError> {
         Ok(results.iter().filter(|result| **result == Created::Ours).count() == 1)
     }
     .await;
-    store.delete(vec![twice, raced]).await;
+    drop(store.delete(vec![twice, raced]).await);
     match outcome {
         Ok(true) => Ok(()),
         Ok(false) => Err(SinkError::Invalid(format!(

@@ -24,6 +24,7 @@ use object_store::{
 use super::SinkError;
 use super::traffic::Traffic;
 use crate::clock::Clock;
+use crate::record::Timestamp;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -37,6 +38,17 @@ pub enum Created {
     Ours,
     /// The key holds somebody else's bytes.
     Theirs(Bytes),
+}
+
+/// An object that a listing names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub written: Timestamp,
 }
 
 /// A sink's place.
@@ -268,26 +280,67 @@ impl Store {
     /// # Errors
     /// If the store refuses for good.
     pub async fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, SinkError> {
+        Ok(self.look_into(folder).await?.into_iter().map(|found| (found.key, found.bytes)).collect())
+    }
+
+    /// What lies below `folder`, in name order.
+    ///
+    /// # Errors
+    /// If the store refuses for good.
+    pub async fn look_into(&self, folder: &str) -> Result<Vec<Found>, SinkError> {
         let path = self.path(folder);
         let mut found: Vec<ObjectMeta> =
             self.patiently("list", folder, || async { self.inner.list(Some(&path)).try_collect().await }).await?;
         found.sort_by(|a, b| a.location.cmp(&b.location));
         let skip = if self.prefix.as_ref().is_empty() { 0 } else { self.prefix.as_ref().len() + 1 };
-        Ok(found.into_iter().map(|meta| (meta.location.as_ref()[skip..].to_owned(), meta.size)).collect())
+        let key = |meta: &ObjectMeta| meta.location.as_ref()[skip..].to_owned();
+        let written = |meta: &ObjectMeta| Timestamp(meta.last_modified.timestamp_micros());
+        Ok(found.iter().map(|meta| Found { key: key(meta), bytes: meta.size, written: written(meta) }).collect())
     }
 
-    /// Deletes keys that nothing refers to any more. What fails is left for a later sweep.
-    pub async fn delete(&self, keys: Vec<String>) {
+    /// Deletes keys that nothing refers to any more. What fails is left for a later sweep, and named with its reason.
+    pub async fn delete(&self, keys: Vec<String>) -> Vec<String> {
         let paths: Vec<Path> = keys.iter().map(|key| self.path(key)).collect();
+        keys.iter().for_each(|_| self.traffic.asked("delete"));
         let gone = self.inner.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
-        gone.for_each(|result| async {
-            if let Err(error) = result
-                && !matches!(error, Error::NotFound { .. })
-            {
-                tracing::debug!(error = %told(&error), "left a temporary object behind");
+        let failed = gone.filter_map(|result| async {
+            let error = result.err().filter(|error| !matches!(error, Error::NotFound { .. }))?;
+            self.traffic.failed("delete");
+            tracing::debug!(error = %told(&error), "left a temporary object behind");
+            Some(told(&error))
+        });
+        failed.collect().await
+    }
+
+    /// Files that a killed writer had not finished (`name#1`) on a local disk, by their paths. Buckets have none.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<(PathBuf, Found)>, SinkError> {
+        fn gather(root: &FilePath, folder: &FilePath, found: &mut Vec<(PathBuf, Found)>) -> io::Result<()> {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                let path = entry.path();
+                if entry.file_type()?.is_dir() {
+                    gather(root, &path, found)?;
+                } else if is_unfinished(&entry.file_name().to_string_lossy()) {
+                    let meta = entry.metadata()?;
+                    let written = meta.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                    let written = Timestamp(i64::try_from(written.as_micros()).unwrap_or(i64::MAX));
+                    let key = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+                    found.push((path, Found { key, bytes: meta.len(), written }));
+                }
             }
-        })
-        .await;
+            Ok(())
+        }
+        let mut found = Vec::new();
+        if let Some(folder) = &self.folder {
+            let cannot =
+                |error| SinkError::Unavailable(format!("sink {self}: cannot look for unfinished files: {error}"));
+            gather(folder, folder, &mut found).map_err(cannot)?;
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        Ok(found)
     }
 
     /// Removes what killed writers left of files they had not finished (`name#1`) on a local disk, and syncs the

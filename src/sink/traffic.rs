@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is asked of a store, as messages call it.
-pub const OPERATIONS: [&str; 5] = ["write", "create", "read", "look at", "list"];
+pub const OPERATIONS: [&str; 6] = ["write", "create", "read", "look at", "list", "delete"];
 
 /// Counts since the store was opened, by operation.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -13,9 +13,12 @@ use windrow::clock::Clock;
 use windrow::decode::json::JsonDecoder;
 use windrow::error::Error;
 use windrow::log::entry::{Entry, Writer};
+use windrow::log::gc;
+use windrow::log::store::newest;
 use windrow::pipeline::writer::Instance;
 use windrow::pipeline::{self, Options, Parts, Unobserved};
 use windrow::record::Timestamp;
+use windrow::sink::layout;
 use windrow::sink::store::Store;
 
 use crate::broker::SimSource;
@@ -45,6 +48,8 @@ pub struct Report {
     pub files: u64,
     pub records: u64,
     pub simulated: i64,
+    /// Objects that somebody cleared away.
+    pub cleared: u64,
     pub trace: Vec<String>,
     /// The truth's results, for worlds that must agree.
     pub results: BTreeMap<String, Vec<String>>,
@@ -75,13 +80,16 @@ struct Driver {
     polls: u64,
     crashes: u64,
     freezes: u64,
+    cleared: Arc<AtomicU64>,
 }
 
 /// Lets a world happen.
 pub fn run(plan: &Plan, verbose: bool) -> Report {
     time::reset();
     let world = Arc::new(Mutex::new(World::new(plan.clone(), verbose)));
-    let mut driver = Driver { world: world.clone(), slots: Vec::new(), polls: 0, crashes: 0, freezes: 0 };
+    let cleared = Arc::<AtomicU64>::default();
+    let mut driver =
+        Driver { world: world.clone(), slots: Vec::new(), polls: 0, crashes: 0, freezes: 0, cleared: cleared.clone() };
     driver.run();
     drop(driver.slots);
     let mut world = world.lock().unwrap();
@@ -104,6 +112,7 @@ pub fn run(plan: &Plan, verbose: bool) -> Report {
         files: world.log.iter().map(|entry| entry.files.len() as u64).sum(),
         records: world.records,
         simulated: time::now(),
+        cleared: cleared.load(Ordering::Relaxed),
         trace: world.trace.lines(),
         results: std::mem::take(&mut world.seen.results),
     }
@@ -366,6 +375,30 @@ impl Driver {
         self.slots.push(Slot { who, future, waker: woken.clone().into(), woken, stop, frozen: None });
     }
 
+    /// Clears the sink, beside whoever writes to it.
+    fn clear(&mut self) {
+        let mut world = self.world.lock().unwrap();
+        let who = world.instances.len();
+        world.instances.push(Incarnation { host: 0, alive: true, doomed: false, freeze: None, stopping: true });
+        drop(world);
+        let clock = Clock::made_up(&VIRTUAL, Timestamp(BEGIN));
+        let store = Store::over(Arc::new(SimStore { world: self.world.clone(), who }), clock);
+        let cleared = self.cleared.clone();
+        let future = Box::pin(async move {
+            let Some(newest) = newest(&store).await? else { return Err(Error::Stopped) };
+            let mut verdicts = gc::judge(&store, &newest, Timestamp(i64::MAX), 0).await?;
+            // Only its age tells that a try-out is no longer at work, and here everything is old.
+            verdicts.retain(|verdict| !verdict.object.key.starts_with(layout::PROBE));
+            let goes = verdicts.iter().filter(|verdict| verdict.goes).count();
+            cleared.fetch_add(goes as u64, Ordering::Relaxed);
+            gc::delete(&store, &verdicts).await;
+            Ok(newest.entry)
+        });
+        let woken = Arc::new(Flag(AtomicBool::new(true)));
+        let (stop, _) = watch::channel(false);
+        self.slots.push(Slot { who, future, waker: woken.clone().into(), woken, stop, frozen: None });
+    }
+
     /// What is due happens now.
     fn happen(&mut self) {
         let now = time::now();
@@ -442,6 +475,10 @@ impl Driver {
                 self.start(Options { once: true, close_all });
             }
             _ if lives == 0 || world.calm => {}
+            Action::Gc => {
+                drop(world);
+                self.clear();
+            }
             Action::Crash(pick) => {
                 drop(world);
                 self.crash(usize::try_from(pick % lives).unwrap());

@@ -61,6 +61,8 @@ pub enum Action {
     Stop(u64),
     /// The machine: every instance, and, of a disk, what was not yet answered.
     PowerCut,
+    /// Somebody clears the sink of what nothing needs, as `windrow gc --delete` does, but whatever its age.
+    Gc,
 }
 
 /// A world before it begins.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{Report, run};
 use crate::faults::{Fate, KINDS};
-use crate::plan::Plan;
+use crate::plan::{Action, Plan};
 use crate::planted::Plant;
 use crate::scenarios::{SINGLE, SMALL, correction_without_rows, cut_and_read_again, random, same_topic};
 use crate::time::SECOND;
@@ -319,4 +319,21 @@ fn every_planted_fault_trips_its_invariant() {
     let never: Vec<&str> =
         crate::invariants::INVARIANTS.iter().map(|(name, _)| *name).filter(|name| !tripped.contains(name)).collect();
     assert!(never.is_empty(), "nothing trips {never:?}");
+}
+
+/// `windrow gc` beside runs that crash, freeze and take over: whatever it takes, nobody misses it.
+#[test]
+fn a_sink_can_be_cleared_at_any_moment() {
+    let mut cleared = 0;
+    for seed in 1..=60 {
+        let mut plan = random(seed);
+        let times = (1..).map(|count| count * 3 * SECOND).take_while(|at| *at < plan.calm_at);
+        plan.script.extend(times.map(|at| (at, Action::Gc)));
+        let report = run(&plan, false);
+        cleared += report.cleared;
+        if let Some(text) = broken(&report, &format!("seed {seed}, with Action::Gc every three seconds")) {
+            panic!("{text}");
+        }
+    }
+    assert!(cleared > 50, "only {cleared} objects were there to be cleared");
 }

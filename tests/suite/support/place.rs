@@ -207,7 +207,7 @@ impl Place {
     pub(crate) fn remove(&self, key: &str) {
         match self.folder() {
             Some(root) => fs::remove_file(root.join(key)).unwrap(),
-            None => self.with_store(async |store| store.delete(vec![key.to_owned()]).await),
+            None => drop(self.with_store(async |store| store.delete(vec![key.to_owned()]).await)),
         }
     }
 
