@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::FileArg;
@@ -20,8 +21,9 @@ use super::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::error::Error;
-use crate::record::{Offset, Partition};
-use crate::source::{Event, SourceError};
+use crate::record::{Offset, Partition, Timestamp};
+use crate::source::{Bounds, Event, SourceError, Start, Topic};
+use crate::time::text;
 use study::Study;
 
 /// How long the brokers may take to answer.
@@ -35,8 +37,14 @@ pub struct Lateness {
     #[command(flatten)]
     file: FileArg,
     /// Only the last N offsets of each partition; of a file, its first N lines
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["since", "until"])]
     sample: Option<u32>,
+    /// Only records that came since then: an RFC 3339 time, or a span back from now such as "6 hours"
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// Only records that came before then, written likewise
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
     /// Write JSON instead of text
     #[arg(long)]
     json: bool,
@@ -70,14 +78,18 @@ impl Lateness {
         let mut decoder = open_decoder(pipeline, &name);
         let late = || SourceError::Unavailable(format!("topic {name}: no answer in {} s", BROKER_TIME.as_secs()));
         let topic = tokio::time::timeout(BROKER_TIME, source.describe()).await.map_err(|_| late())??;
-        let sample = i64::from(self.sample.unwrap_or(u32::MAX));
-        let mut ways: BTreeMap<Partition, Way> = BTreeMap::new();
-        for (&partition, bounds) in &topic.partitions {
-            let way = match bounds.end {
-                Some(end) => Way { next: bounds.start.max(Offset(end.0 - self.back(sample))), end: Some(end) },
-                None => Way { next: bounds.start, end: self.sample.map(|_| Offset(bounds.start.0 + sample)) },
-            };
-            ways.insert(partition, way);
+        let mut ways = self.ways(&topic);
+        for (moment, is_end) in [(&self.since, false), (&self.until, true)] {
+            let Some(moment) = moment else { continue };
+            let answer = source.resolve(Start::Time(moment.at(clock.now())));
+            for (partition, offset) in tokio::time::timeout(BROKER_TIME, answer).await.map_err(|_| late())?? {
+                let Some(way) = ways.get_mut(&partition) else { continue };
+                if is_end {
+                    way.end = Some(way.end.map_or(offset, |end| end.min(offset)));
+                } else {
+                    way.next = way.next.max(offset);
+                }
+            }
         }
         let all = ways.values().map(|way| Some((way.end?.0 - way.next.0).max(0).unsigned_abs())).sum::<Option<u64>>();
         let bar = match all.filter(|_| topic.partitions.values().all(|bounds| bounds.end.is_some())) {
@@ -119,9 +131,40 @@ impl Lateness {
         Ok(study)
     }
 
-    /// How many offsets before the end reading begins.
-    fn back(&self, sample: i64) -> i64 {
-        if self.sample.is_some() { sample } else { i64::MAX >> 1 }
+    /// What is to be read of each partition, times aside.
+    fn ways(&self, topic: &Topic) -> BTreeMap<Partition, Way> {
+        let way = |bounds: &Bounds| match (self.sample.map(i64::from), bounds.end) {
+            (None, end) => Way { next: bounds.start, end },
+            (Some(sample), Some(end)) => Way { next: bounds.start.max(Offset(end.0 - sample)), end: Some(end) },
+            (Some(sample), None) => Way { next: bounds.start, end: Some(Offset(bounds.start.0 + sample)) },
+        };
+        topic.partitions.iter().map(|(&partition, bounds)| (partition, way(bounds))).collect()
+    }
+}
+
+/// A time as people write it: in full, or as a span back from now.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Moment {
+    At(Timestamp),
+    Ago(i64),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ago = || text::duration(text).ok().map(Self::Ago);
+        let like = || "write a time such as 2026-03-01T08:00:00Z, or a span such as \"6 hours\"".to_owned();
+        text::time(text).ok().map(Self::At).or_else(ago).ok_or_else(like)
+    }
+}
+
+impl Moment {
+    fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(span) => now.minus(span),
+        }
     }
 }
 

@@ -1,8 +1,12 @@
-//! `windrow status`: what is open in a sink and why, from the log alone.
+//! `windrow status`: what is open in a sink and why, from the log alone; with brokers named, how far behind it is.
+
+mod topic;
+
+use std::path::PathBuf;
 
 use super::SinkArgs;
 use super::table::table;
-use super::terminal::grouped;
+use super::terminal::{grouped, short};
 use crate::clock::Clock;
 use crate::config::Emit;
 use crate::error::Error;
@@ -10,8 +14,12 @@ use crate::log::LogError;
 use crate::log::entry::{Claim, Entry, OpenWindow};
 use crate::log::store::newest;
 use crate::pipeline::writer;
-use crate::record::{Partition, Timestamp};
+use crate::record::{Offset, Partition, Timestamp};
 use crate::time::text;
+use topic::Ends;
+
+/// How many of the partitions that hold a window are named.
+const NAMED: usize = 3;
 
 /// The command.
 #[derive(Debug, clap::Args)]
@@ -21,6 +29,12 @@ pub struct Status {
     /// How many open windows to show
     #[arg(long, default_value_t = 20)]
     windows: usize,
+    /// Ask these brokers where the topic ends: shows the lag
+    #[arg(long)]
+    brokers: Option<String>,
+    /// Ask the brokers of this pipeline file, with its properties
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
 }
 
 impl Status {
@@ -29,13 +43,14 @@ impl Status {
         let Some(stored) = newest(&store).await? else {
             return Err(LogError::Invalid(format!("sink {store}: there is no log; has a pipeline run here?")).into());
         };
-        print!("{}", describe(&stored.entry, Clock::system().now(), self.windows));
+        let ends = topic::ends(&stored.entry, self.pipeline.as_deref(), self.brokers.as_deref()).await?;
+        print!("{}", describe(&stored.entry, ends.as_ref(), Clock::system().now(), self.windows));
         Ok(())
     }
 }
 
-/// A sink's state in words.
-fn describe(entry: &Entry, now: Timestamp, limit: usize) -> String {
+/// A sink's state in words. `ends` is where the topic's partitions end, if that was asked.
+fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) -> String {
     let ago = text::describe((now.0 - entry.time.0).max(0) / 1_000_000 * 1_000_000);
     let who = format!("process {} on {}", entry.writer.pid, entry.writer.host);
     let writer = if entry.released {
@@ -46,18 +61,31 @@ fn describe(entry: &Entry, now: Timestamp, limit: usize) -> String {
         format!("written by {who}")
     };
     let mut out = format!(
-        "pipeline {}, topic {}\nentry {}, {ago} ago, {writer}\nwatermark {}{}\n\n",
+        "pipeline {}, topic {}\nentry {}, {ago} ago, {writer}\nwatermark {}{}{}\n\n",
         entry.pipeline,
         entry.topic.name,
         entry.sequence.0,
         shown(entry.watermark),
+        entry.watermark.map(|watermark| format!(", {}", from_clock(now, watermark))).unwrap_or_default(),
         if entry.quiet.is_some() { ", stream quiet" } else { "" },
     );
-    let rows: Vec<Vec<String>> = entry.partitions.iter().map(|(id, claim)| partition_row(entry, *id, claim)).collect();
-    out += &table(&["partition>", "next offset>", "newest event time", "watermark", "state"], &rows);
+    let rows: Vec<Vec<String>> =
+        entry.partitions.iter().map(|(id, claim)| partition_row(entry, *id, claim, ends)).collect();
+    let mut head = vec!["partition>", "next offset>", "newest event time", "watermark", "state"];
+    if ends.is_some() {
+        head.splice(2..2, ["end>", "lag>"]);
+    }
+    out += &table(&head, &rows);
+    for partition in ends.into_iter().flat_map(|ends| ends.keys()).filter(|id| !entry.partitions.contains_key(id)) {
+        out += &format!("partition {partition} is new: no run has read it yet\n");
+    }
+    if let Some(ends) = ends {
+        let lags = entry.partitions.iter().filter_map(|(id, claim)| lag(claim, ends.get(id).copied()));
+        out += &format!("lag {} offsets beyond this entry\n", grouped(lags.sum()));
+    }
     out += &format!("\n{}\n", counted(entry.windows.len() as u64, "open window"));
     for open in entry.windows.iter().take(limit) {
-        out += &format!("  {}\n", window_line(entry, open));
+        out += &format!("  {}\n", window_line(entry, open, ends));
     }
     if entry.windows.len() > limit {
         out += &format!("  and {} more\n", entry.windows.len() - limit);
@@ -78,7 +106,7 @@ fn describe(entry: &Entry, now: Timestamp, limit: usize) -> String {
     out
 }
 
-fn partition_row(entry: &Entry, id: Partition, claim: &Claim) -> Vec<String> {
+fn partition_row(entry: &Entry, id: Partition, claim: &Claim, ends: Option<&Ends>) -> Vec<String> {
     let newest = claim.watermark.map(|watermark| watermark.plus(entry.watermark_delay));
     let state = if claim.idle {
         "idle"
@@ -87,11 +115,23 @@ fn partition_row(entry: &Entry, id: Partition, claim: &Claim) -> Vec<String> {
     } else {
         "reading"
     };
-    vec![id.to_string(), claim.to.to_string(), shown(newest), shown(claim.watermark), state.to_owned()]
+    let mut row = vec![id.to_string(), claim.to.to_string()];
+    if let Some(ends) = ends {
+        let end = ends.get(&id).copied();
+        row.push(end.map_or_else(|| "gone".to_owned(), |end| end.to_string()));
+        row.push(lag(claim, end).map_or_else(String::new, grouped));
+    }
+    row.extend([shown(newest), shown(claim.watermark), state.to_owned()]);
+    row
 }
 
-/// What a window holds, and which partition it waits for.
-pub(super) fn window_line(entry: &Entry, open: &OpenWindow) -> String {
+/// Offsets from where the log stands to the partition's end.
+fn lag(claim: &Claim, end: Option<Offset>) -> Option<u64> {
+    Some((end?.0 - claim.to.0).max(0).unsigned_abs())
+}
+
+/// What a window holds, which partitions it waits for, and what would release it.
+pub(super) fn window_line(entry: &Entry, open: &OpenWindow, ends: Option<&Ends>) -> String {
     let records: u64 = open.parts.iter().map(|part| part.tally.aggregated + part.tally.filtered).sum();
     let first = entry.emit == Emit::Early && open.published.is_none();
     let boundary = if first { open.window.end } else { open.window.end.plus(entry.allowed_lateness) };
@@ -102,18 +142,39 @@ pub(super) fn window_line(entry: &Entry, open: &OpenWindow) -> String {
         (None, false) => "fills",
     };
     let holds = |claim: &Claim| !claim.idle && claim.watermark.is_none_or(|watermark| watermark < boundary);
-    let slowest = entry.partitions.iter().filter(|(_, claim)| holds(claim)).min_by_key(|(_, claim)| claim.watermark);
+    let mut slow: Vec<_> = entry.partitions.iter().filter(|(_, claim)| holds(claim)).collect();
+    slow.sort_by_key(|(_, claim)| claim.watermark);
     let needs = boundary.plus(entry.watermark_delay);
-    let waits = match slowest {
-        Some((partition, Claim { watermark: Some(watermark), .. })) => {
-            let newest = watermark.plus(entry.watermark_delay);
-            format!("waits for partition {partition}: newest record {newest}, needs {needs}")
+    let waits = match slow.as_slice() {
+        [] => format!("every partition is idle: closes when the watermark has moved on to {boundary}"),
+        slow => {
+            let named: Vec<String> = slow
+                .iter()
+                .take(NAMED)
+                .map(|(id, claim)| held_by(entry, **id, claim, ends.and_then(|ends| ends.get(id).copied())))
+                .collect();
+            let more = slow.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!("; and for {more} more") } else { String::new() };
+            let who = if slow.len() == 1 { "it" } else { "each" };
+            format!("waits for {}{more}; {who} needs {needs} or idleness", named.join("; "))
         }
-        Some((partition, _)) => format!("waits for partition {partition}: no record yet, needs {needs} or idleness"),
-        None => format!("every partition is idle: closes when the watermark has moved on to {boundary}"),
     };
     let records = counted(records, "record");
     format!("window {} to {}: {records}, {what}; {waits}", open.window.start, open.window.end)
+}
+
+/// A partition that holds a window, and how far it is.
+fn held_by(entry: &Entry, id: Partition, claim: &Claim, end: Option<Offset>) -> String {
+    let newest = claim.watermark.map_or_else(
+        || "no record yet".to_owned(),
+        |watermark| format!("newest record {}", watermark.plus(entry.watermark_delay)),
+    );
+    let left = match lag(claim, end) {
+        None => String::new(),
+        Some(0) => ", nothing more to read there".to_owned(),
+        Some(lag) => format!(", {} offsets to read", grouped(lag)),
+    };
+    format!("partition {id}: {newest}{left}")
 }
 
 /// A number of things, as people say it.
@@ -123,4 +184,11 @@ pub(super) fn counted(number: u64, thing: &str) -> String {
 
 fn shown(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "none yet".to_owned(), |time| time.to_string())
+}
+
+/// Where a time stands by the clock, to the second.
+fn from_clock(now: Timestamp, time: Timestamp) -> String {
+    let micros = now.0.saturating_sub(time.0) / 1_000_000 * 1_000_000;
+    let side = if micros < 0 { "ahead of" } else { "behind" };
+    format!("{} {side} the clock", short(micros.saturating_abs()))
 }

@@ -4,6 +4,10 @@ use crate::cli::{LogFormat, Talk};
 const MINUTE: i64 = 60_000_000;
 
 async fn study(lines: &[&str], sample: Option<u32>) -> Study {
+    try_study(lines, sample, None).await.unwrap()
+}
+
+async fn try_study(lines: &[&str], sample: Option<u32>, since: Option<Moment>) -> Result<Study, Error> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("t.jsonl"), lines.join("\n")).unwrap();
     let text = format!(
@@ -26,8 +30,9 @@ async fn study(lines: &[&str], sample: Option<u32>) -> Study {
         dir.path().display()
     );
     let pipeline = Pipeline::parse(&text, "t.toml", &|_| None).unwrap();
-    let lateness = Lateness { file: FileArg { file: "t.toml".into() }, sample, json: false, svg: None };
-    lateness.study(&pipeline, &Terminal::start(Talk { quiet: true, log_format: LogFormat::Text })).await.unwrap()
+    let file = FileArg { file: "t.toml".into() };
+    let lateness = Lateness { file, sample, since, until: None, json: false, svg: None };
+    lateness.study(&pipeline, &Terminal::start(Talk { quiet: true, log_format: LogFormat::Text })).await
 }
 
 fn at(time: &str) -> String {
@@ -89,6 +94,22 @@ async fn a_sample_of_a_file_is_its_first_lines() {
     let study = study(&lines.iter().map(String::as_str).collect::<Vec<_>>(), Some(3)).await;
     assert_eq!(study.all().read, 3);
     assert_eq!(study.all().behind.most, MINUTE / 2);
+}
+
+#[tokio::test]
+async fn a_file_knows_no_times_to_sample_by() {
+    let error = try_study(&[&at("08:00:00")], None, Some(Moment::Ago(MINUTE))).await.err().unwrap();
+    assert!(error.to_string().contains("can only be read from its beginning"), "{error}");
+}
+
+#[test]
+fn a_moment_is_a_time_or_a_span_back_from_now() {
+    let now = Timestamp(10 * MINUTE);
+    assert_eq!("2 minutes".parse::<Moment>().unwrap().at(now), Timestamp(8 * MINUTE));
+    assert_eq!("1970-01-01T00:01:00Z".parse::<Moment>().unwrap().at(now), Timestamp(MINUTE));
+    for wrong in ["", "yesterday", "2026-03-01"] {
+        assert!(wrong.parse::<Moment>().is_err(), "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -237,7 +237,7 @@ async fn results(
     if is_open(newest) {
         let open = newest.windows.iter().find(|open| open.window == window);
         lines.extend(open.map(|open| {
-            let line = window_line(newest, open);
+            let line = window_line(newest, open, None);
             format!("still open: {}", line.split_once(": ").map_or(line.as_str(), |(_, what)| what))
         }));
         return Ok(lines);
