@@ -75,7 +75,9 @@ impl Terminal {
     pub(super) fn observer(&self) -> Box<dyn Observer> {
         if self.live {
             self.bar.reset();
-            self.bar.set_style(style("{msg}"));
+            // The terminal shows Ctrl-C at the end of the last line, which is at the edge, and so goes one line down;
+            // the first line then stays when the block is drawn again. An empty one leaves nothing to see.
+            self.bar.set_style(style("\n{msg}"));
             self.bar.enable_steady_tick(Duration::from_millis(200));
         }
         Box::new(Live::new(self.clone()))

@@ -345,6 +345,7 @@ impl Run {
             partitions: self.engine.view_partitions().collect(),
             ends: self.newest_ends.clone(),
             windows: self.engine.view_windows().collect(),
+            groups: self.engine.groups(),
             state_bytes: self.engine.state_bytes(),
             waiting: self.waiting.clone(),
         });

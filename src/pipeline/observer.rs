@@ -38,6 +38,8 @@ pub struct Detail {
     pub ends: BTreeMap<Partition, Offset>,
     /// Windows that take records, by start.
     pub windows: Vec<WindowView>,
+    /// Groups of open windows, those of each partition by themselves.
+    pub groups: usize,
     /// Bytes of partial results in memory, about.
     pub state_bytes: usize,
     /// Why the source cannot be reached, if it cannot.

@@ -90,6 +90,15 @@ impl Partial {
         }
     }
 
+    /// Groups held; none where rows are kept.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        match &self.kept {
+            Kept::Groups(table) => table.len(),
+            Kept::Rows(_) => 0,
+        }
+    }
+
     /// Takes in a share that was saved.
     pub(super) fn merge(&mut self, batches: &[RecordBatch]) -> std::result::Result<(), QueryError> {
         match &mut self.kept {

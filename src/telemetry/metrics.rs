@@ -174,6 +174,12 @@ pub const METRICS: &[Metric] = &[
     gauge("windrow_open_windows", "Windows that take records", |seen| {
         some(seen, |detail| Some(detail.view.open_windows as f64))
     }),
+    gauge("windrow_oldest_open_window_end_timestamp_seconds", "When the oldest open window ends", |seen| {
+        some(seen, |detail| detail.windows.iter().map(|open| seconds(open.window.end)).min_by(f64::total_cmp))
+    }),
+    gauge("windrow_open_groups", "Groups of open windows, those of each partition by themselves", |seen| {
+        some(seen, |detail| Some(detail.groups as f64))
+    }),
     gauge("windrow_state_bytes", "Partial results in memory, about", |seen| {
         some(seen, |detail| Some(detail.state_bytes as f64))
     }),

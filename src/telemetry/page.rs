@@ -43,6 +43,7 @@ pub(super) fn status(seen: &Seen) -> Value {
             json!({
                 "start": time(result.window.start), "end": time(result.window.end), "revision": result.revision,
                 "rows": result.rows, "complete": result.complete, "sequence": result.sequence,
+                "files": result.files,
             })
         })
         .collect();
@@ -75,6 +76,7 @@ pub(super) fn status(seen: &Seen) -> Value {
         "watermark": detail.and_then(|detail| detail.view.watermark).map(time),
         "quiet": detail.is_some_and(|detail| detail.quiet),
         "open_windows": detail.map_or(0, |detail| detail.view.open_windows),
+        "groups": detail.map_or(0, |detail| detail.groups),
         "state_bytes": detail.map_or(0, |detail| detail.state_bytes),
         "watermark_delay": delay,
         "allowed_lateness": seen.pipeline.window.allowed_lateness,

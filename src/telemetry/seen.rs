@@ -47,6 +47,8 @@ pub(super) struct Published {
     pub(super) rows: u64,
     pub(super) complete: bool,
     pub(super) sequence: u64,
+    /// Its parts, by their keys in the sink.
+    pub(super) files: Vec<String>,
 }
 
 /// Files of one kind.
@@ -141,7 +143,10 @@ impl Seen {
         for closed in &entry.closed {
             self.delay_seconds.observe((took.at.0 - closed.window.end.0) as f64 / 1e6);
             let (window, revision, rows, complete) = (closed.window, closed.revision, closed.rows, closed.complete);
-            self.results.push_back(Published { window, revision, rows, complete, sequence: entry.sequence.0 });
+            let of_it = entry.files.iter().filter(|file| file.window == Some(window) && file.revision == revision);
+            let files = of_it.map(|file| file.path.clone()).collect();
+            let sequence = entry.sequence.0;
+            self.results.push_back(Published { window, revision, rows, complete, sequence, files });
         }
         let (time, read, files) = (entry.time, entry.counts.read, entry.files.len());
         self.recent.push_back(Commit { sequence: entry.sequence.0, time, read, files, took });

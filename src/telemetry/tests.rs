@@ -5,11 +5,9 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::*;
-use crate::decode::json::JsonDecoder;
+use crate::cli::run::assemble;
 use crate::pipeline::writer::Instance;
-use crate::pipeline::{self, Options, Parts};
-use crate::query::Query;
-use crate::source::file::FileSource;
+use crate::pipeline::{self, Options};
 
 fn pipeline(dir: &std::path::Path) -> Pipeline {
     let text = format!(
@@ -40,20 +38,9 @@ async fn told_of(dir: &std::path::Path, lines: &[&str]) -> (Telemetry, Entry) {
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     std::fs::write(&path, lines.iter().fold(before, |text, line| text + line + "\n")).unwrap();
     let (pipeline, clock) = (pipeline(dir), Clock::system());
-    let query = Arc::new(Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await.unwrap());
-    let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true).unwrap();
     let telemetry = Telemetry::new(&pipeline, clock);
-    telemetry.watch_store(&store);
-    let parts = Parts {
-        query,
-        source: Box::new(FileSource::new(Some(path), clock)),
-        decoder: Box::new(JsonDecoder::new(&pipeline.columns, "file")),
-        store,
-        instance: Instance::this(),
-        clock,
-        observer: telemetry.observer(),
-        pipeline,
-    };
+    let parts = assemble(pipeline, Instance::this(), clock, telemetry.observer()).await.unwrap();
+    telemetry.watch_store(&parts.store);
     let entry = pipeline::run(parts, Options::default(), watch::channel(false).1).await.unwrap();
     (telemetry, entry)
 }
@@ -131,6 +118,24 @@ async fn every_metric_of_the_table_is_told_and_nothing_else() {
     // No line twice: each value is told apart.
     let lines: Vec<&str> = text.lines().filter_map(|line| line.rsplit_once(' ').map(|(name, _)| name)).collect();
     assert_eq!(lines.len(), lines.iter().collect::<BTreeSet<_>>().len());
+}
+
+/// With `WINDROW_TEST_PROMTOOL` set to that program.
+#[tokio::test]
+async fn promtool_finds_no_fault_with_the_metrics() {
+    let Some(promtool) = std::env::var_os("WINDROW_TEST_PROMTOOL") else {
+        eprintln!("left out: WINDROW_TEST_PROMTOOL names no program");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (telemetry, _) = told_of(dir.path(), &LINES).await;
+    let metrics = dir.path().join("metrics");
+    std::fs::write(&metrics, telemetry.classic_metrics()).unwrap();
+    let mut command = std::process::Command::new(promtool);
+    let command = command.args(["check", "metrics"]).stdin(std::fs::File::open(metrics).unwrap());
+    let said = command.output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(String::from_utf8_lossy(&said.stderr), "");
 }
 
 #[tokio::test]

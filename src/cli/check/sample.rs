@@ -33,7 +33,13 @@ pub(super) async fn sample(source: &mut dyn Source, topic: &Topic, count: usize)
                     let partition = records.partition;
                     let kept = found.entry(partition).or_insert_with(|| Records::new(partition));
                     for record in records.iter().take(each - kept.len()) {
-                        kept.push_with(record.offset, record.timestamp, record.key, record.value, record.headers.iter());
+                        kept.push_with(
+                            record.offset,
+                            record.timestamp,
+                            record.key,
+                            record.value,
+                            record.headers.iter(),
+                        );
                     }
                     if kept.len() >= each {
                         waiting.retain(|one| *one != partition);
