@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::record::{Offset, Partition, Timestamp};
 use crate::source::{Bounds, Event, SourceError, Start, Topic};
 use crate::time::text;
+pub(super) use show::rounded;
 use study::Study;
 
 /// How long the brokers may take to answer.

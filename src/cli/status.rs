@@ -18,9 +18,6 @@ use crate::record::{Offset, Partition, Timestamp};
 use crate::time::text;
 use topic::Ends;
 
-/// How many of the partitions that hold a window are named.
-const NAMED: usize = 3;
-
 /// The command.
 #[derive(Debug, clap::Args)]
 pub struct Status {
@@ -130,7 +127,7 @@ fn lag(claim: &Claim, end: Option<Offset>) -> Option<u64> {
     Some((end?.0 - claim.to.0).max(0).unsigned_abs())
 }
 
-/// What a window holds, which partitions it waits for, and what would release it.
+/// What a window holds, which partition it waits for, and what would release it.
 pub(super) fn window_line(entry: &Entry, open: &OpenWindow, ends: Option<&Ends>) -> String {
     let records: u64 = open.parts.iter().map(|part| part.tally.aggregated + part.tally.filtered).sum();
     let first = entry.emit == Emit::Early && open.published.is_none();
@@ -147,24 +144,21 @@ pub(super) fn window_line(entry: &Entry, open: &OpenWindow, ends: Option<&Ends>)
     let needs = boundary.plus(entry.watermark_delay);
     let waits = match slow.as_slice() {
         [] => format!("every partition is idle: closes when the watermark has moved on to {boundary}"),
-        slow => {
-            let named: Vec<String> = slow
-                .iter()
-                .take(NAMED)
-                .map(|(id, claim)| held_by(entry, **id, claim, ends.and_then(|ends| ends.get(id).copied())))
-                .collect();
-            let more = slow.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!("; and for {more} more") } else { String::new() };
-            let who = if slow.len() == 1 { "it" } else { "each" };
-            format!("waits for {}{more}; {who} needs {needs} or idleness", named.join("; "))
+        [(id, claim), others @ ..] => {
+            let others = match others.len() {
+                0 => String::new(),
+                others => format!(" and {}", counted(others as u64, "other")),
+            };
+            let state = held_by(entry, claim, ends.and_then(|ends| ends.get(id).copied()));
+            format!("waits for partition {id}{others}: {state}, needs {needs} or idleness")
         }
     };
     let records = counted(records, "record");
     format!("window {} to {}: {records}, {what}; {waits}", open.window.start, open.window.end)
 }
 
-/// A partition that holds a window, and how far it is.
-fn held_by(entry: &Entry, id: Partition, claim: &Claim, end: Option<Offset>) -> String {
+/// How far a partition is that holds a window.
+fn held_by(entry: &Entry, claim: &Claim, end: Option<Offset>) -> String {
     let newest = claim.watermark.map_or_else(
         || "no record yet".to_owned(),
         |watermark| format!("newest record {}", watermark.plus(entry.watermark_delay)),
@@ -174,7 +168,7 @@ fn held_by(entry: &Entry, id: Partition, claim: &Claim, end: Option<Offset>) -> 
         Some(0) => ", nothing more to read there".to_owned(),
         Some(lag) => format!(", {} offsets to read", grouped(lag)),
     };
-    format!("partition {id}: {newest}{left}")
+    format!("{newest}{left}")
 }
 
 /// A number of things, as people say it.

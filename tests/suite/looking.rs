@@ -154,7 +154,16 @@ fn a_pipeline_file_is_proposed_from_a_topic() {
     command.env("RACK", "not-to-be-seen").current_dir(world.dir.path());
     let ended = run(command.arg("check").args(arguments).args(property)).expect(0);
     let file = fs::read_to_string(world.dir.path().join("first.toml")).unwrap();
-    has(&file, &["\"client.rack\" = \"${RACK}\"", "dropoff_at", "\"timestamp\"", "event_time       = \"dropoff_at\""]);
+    has(
+        &file,
+        &[
+            "\"client.rack\" = \"${RACK}\"",
+            "dropoff_at",
+            "\"timestamp\"",
+            "event_time       = \"dropoff_at\"",
+            "99% of the records come at most",
+        ],
+    );
     assert!(!ended.said().contains("not-to-be-seen") && !file.contains("not-to-be-seen"));
     // Records of both partitions are looked at.
     has(&ended.stdout, &["0/0", "1/0", "of 100: "]);

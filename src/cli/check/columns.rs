@@ -2,14 +2,14 @@
 //!
 //! A proposal takes every record of the sample. What it rests on is said beside it, so that a person can judge it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::decode::column::META;
-use crate::record::{Records, Timestamp};
+use crate::record::{Partition, Records, Timestamp};
 
 /// Members of members of members are looked into so far; what lies deeper is kept as JSON.
 const DEEPEST: usize = 5;
@@ -56,6 +56,8 @@ pub(super) struct Proposed {
     pub(super) note: String,
     /// How many different values were seen; texts only.
     pub(super) distinct: usize,
+    /// Of times: how far 99 % of the records come behind the newest of their partition at most, in microseconds.
+    pub(super) behind: i64,
 }
 
 impl Proposed {
@@ -87,6 +89,29 @@ struct Place {
     bools: u64,
     numbers: Numbers,
     texts: Texts,
+    order: Order,
+}
+
+/// How far values come behind the greatest of their partition before them, each in its own unit.
+#[derive(Default)]
+struct Order {
+    newest: BTreeMap<Partition, i64>,
+    behind: Vec<i64>,
+}
+
+impl Order {
+    fn take(&mut self, partition: Partition, value: i64) {
+        let newest = self.newest.entry(partition).or_insert(value);
+        *newest = (*newest).max(value);
+        self.behind.push(newest.saturating_sub(value));
+    }
+
+    /// What 99 % of the values do not exceed.
+    fn most(&self) -> i64 {
+        let mut behind = self.behind.clone();
+        behind.sort_unstable();
+        behind.get((behind.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)
+    }
 }
 
 #[derive(Default)]
@@ -146,14 +171,14 @@ impl Seen {
             match record.value.map(serde_json::from_slice::<Members>) {
                 Some(Ok(members)) => {
                     self.objects += 1;
-                    self.object(&[], members);
+                    self.object(records.partition, &[], members);
                 }
                 _ => self.others += 1,
             }
         }
     }
 
-    fn object(&mut self, path: &[String], members: Members) {
+    fn object(&mut self, partition: Partition, path: &[String], members: Members) {
         for (name, value) in members.0 {
             let path: Vec<String> = path.iter().cloned().chain([name]).collect();
             let index = *self.known.entry(path.clone()).or_insert_with(|| {
@@ -161,12 +186,12 @@ impl Seen {
                 self.places.len() - 1
             });
             let text = value.get();
-            self.places[index].take(text);
+            self.places[index].take(partition, text);
             if text.starts_with('{')
                 && path.len() < DEEPEST
                 && let Ok(members) = serde_json::from_str(text)
             {
-                self.object(&path, members);
+                self.object(partition, &path, members);
             }
         }
     }
@@ -190,19 +215,25 @@ impl Seen {
             let name = free_name(&place.path, &proposed);
             let optional = place.present < self.objects || place.nulls > 0;
             let distinct = place.texts.values.len();
-            proposed.push(Proposed { name, path: place.path.clone(), kind, optional, note, distinct });
+            let in_second = match kind.as_str() {
+                "timestamp(s)" => 1,
+                "timestamp(ms)" => 1000,
+                _ => 1_000_000,
+            };
+            let behind = place.order.most().saturating_mul(1_000_000 / in_second);
+            proposed.push(Proposed { name, path: place.path.clone(), kind, optional, note, distinct, behind });
         }
         proposed
     }
 }
 
-/// The column that is most likely the event time.
+/// The column that is most likely the event time: by its name, else the one whose records come most in order.
 pub(super) fn event_time(columns: &[Proposed]) -> Option<&Proposed> {
     let liked = |column: &&Proposed| {
         let last = column.path.last().map(|name| snake(name)).unwrap_or_default();
         EVENT_TIMES.iter().position(|name| *name == last).unwrap_or(EVENT_TIMES.len())
     };
-    columns.iter().filter(|column| column.is_time()).min_by_key(liked)
+    columns.iter().filter(|column| column.is_time()).min_by_key(|column| (liked(column), column.behind))
 }
 
 /// A name in SQL that nobody has, for the member at this path.
@@ -222,7 +253,7 @@ fn free_name(path: &[String], taken: &[Proposed]) -> String {
 }
 
 impl Place {
-    fn take(&mut self, text: &str) {
+    fn take(&mut self, partition: Partition, text: &str) {
         self.present += 1;
         match text.as_bytes().first() {
             Some(b'n') => self.nulls += 1,
@@ -230,11 +261,19 @@ impl Place {
             Some(b'{') => self.objects += 1,
             Some(b'[') => self.lists += 1,
             Some(b'"') => {
-                if let Ok(text) = serde_json::from_str(text) {
+                if let Ok(text) = serde_json::from_str::<String>(text) {
+                    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(&text) {
+                        self.order.take(partition, time.timestamp_micros());
+                    }
                     self.texts.take(text);
                 }
             }
-            _ => self.numbers.take(text),
+            _ => {
+                if let Ok(value) = text.parse() {
+                    self.order.take(partition, value);
+                }
+                self.numbers.take(text);
+            }
         }
     }
 

@@ -6,16 +6,23 @@ use std::path::{Path, PathBuf};
 
 use super::columns::{Proposed, Seen, event_time};
 use super::{loaders, sample};
+use crate::cli::lateness::rounded;
 use crate::cli::run::open_source;
-use crate::cli::terminal::grouped;
+use crate::cli::terminal::{grouped, short};
 use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::decode::column::TIMESTAMP;
 use crate::error::Error;
 use crate::record::Records;
+use crate::time::text;
 
 /// Columns that are written out; a pipeline declares what its query needs.
 const MOST: usize = 100;
+
+/// The least watermark delay that is proposed, in microseconds: a sample may be too small to show disorder.
+const LEAST_DELAY: i64 = 60_000_000;
+/// Words in the names of amounts that one likes to see summed.
+const AMOUNTS: [&str; 7] = ["total", "amount", "revenue", "price", "cost", "fare", "value"];
 
 /// What a new file is made from.
 #[derive(Debug, clap::Args)]
@@ -117,7 +124,8 @@ impl Init {
             return Err(Error::Usage(text));
         }
         let columns = seen.propose(clock.now());
-        let time = event_time(&columns).map(|column| column.name.as_str());
+        let chosen_time = event_time(&columns);
+        let time = chosen_time.map(|column| column.name.as_str());
         let time = match (time, &self.topic) {
             (Some(time), _) => time,
             (None, Some(_)) => TIMESTAMP,
@@ -144,10 +152,14 @@ impl Init {
             out += &format!("# and {} more members\n", columns.len() - MOST);
         }
         let by = if time == TIMESTAMP { "            # Kafka's own: no member of the records is a time" } else { "" };
+        let behind = chosen_time.map_or(0, |column| column.behind);
+        let delay = quoted(&text::describe(rounded(behind.max(LEAST_DELAY))));
         out += &format!(
-            "\n[window]\nevent_time       = {}{by}\nsize             = \"1 hour\"\nwatermark_delay  = \"1 minute\"            # `windrow lateness` says \
-             which delay keeps how many records on time\nallowed_lateness = \"10 minutes\"\n",
-            quoted(time)
+            "\n[window]\nevent_time       = {}{by}\nsize             = \"1 hour\"\n\
+             # In the sample, 99% of the records come at most {} behind the newest of their partition; `windrow lateness` tells more.\n\
+             watermark_delay  = {delay}\nallowed_lateness = \"1 hour\"\n",
+            quoted(time),
+            short(behind)
         );
         out += &format!("\n[query]\nsql = \"\"\"\n{}\"\"\"\n", query(&chosen, &name));
         out += &format!("\n[sink]\nurl = {}\n", quoted(&format!("out/{name}")));
@@ -192,7 +204,12 @@ fn value(column: &Proposed) -> String {
 fn query(columns: &[&Proposed], name: &str) -> String {
     let key = columns.iter().filter(|column| column.kind == "text" && column.distinct > 1 && column.distinct <= 500);
     let key = key.min_by_key(|column| (column.optional, column.distinct)).map(|column| in_sql(&column.name));
-    let amount = columns.iter().find(|column| column.kind.starts_with("decimal")).map(|column| in_sql(&column.name));
+    let liked = |column: &&&Proposed| {
+        let name = column.name.to_lowercase();
+        AMOUNTS.iter().position(|word| name.contains(word)).unwrap_or(AMOUNTS.len())
+    };
+    let amounts = columns.iter().filter(|column| column.kind.starts_with("decimal"));
+    let amount = amounts.min_by_key(liked).map(|column| in_sql(&column.name));
     let mut items: Vec<String> = key.iter().cloned().collect();
     let taken = |name: &str| [&key, &amount].into_iter().flatten().any(|column| column == name);
     items.push(format!("COUNT(*) AS {}", if taken("records") { "record_count" } else { "records" }));

@@ -75,6 +75,12 @@ fn the_event_time_is_the_one_that_sounds_most_like_it() {
     assert_eq!(chosen(&line).as_deref(), Some("eventTime"));
     assert_eq!(chosen(&format!("{{\"a\": 1, \"b\": {time}}}")).as_deref(), Some("b"));
     assert_eq!(chosen("{\"a\": 1}"), None);
+    // Names that say nothing: the one that comes in order.
+    let at = |a: u32, b: u32| format!("{{\"a\": \"2026-03-01T08:{a:02}:00Z\", \"b\": \"2026-03-01T08:{b:02}:00Z\"}}");
+    let lines = [at(9, 1), at(5, 2), at(7, 3)];
+    let columns = propose(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(event_time(&columns).map(|column| (column.name.as_str(), column.behind)), Some(("b", 0)));
+    assert_eq!(columns[0].behind, 240_000_000);
     // One that some records lack cannot be it.
     let columns = propose(&[&format!("{{\"a\": {time}}}"), "{}"]);
     assert_eq!((columns[0].optional, event_time(&columns)), (true, None));

@@ -19,7 +19,7 @@ const BAR: usize = 40;
 const SECOND: i64 = 1_000_000;
 
 /// A delay as one would write it: whole seconds, and from ten minutes on whole minutes, never less than asked for.
-pub(super) fn rounded(micros: i64) -> i64 {
+pub(in crate::cli) fn rounded(micros: i64) -> i64 {
     let unit = if micros > 600 * SECOND { 60 * SECOND } else { SECOND };
     micros.checked_add(unit - 1).map_or(micros, |above| above / unit * unit)
 }
