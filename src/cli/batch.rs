@@ -1,10 +1,11 @@
 //! `windrow batch`: a topic's whole records, one file for each span of their Kafka time, with no pipeline file.
 //!
 //! It writes the pipeline file that does this and runs it: what is here is only that file (`file`), and the list of
-//! columns as people write it (`columns`).
+//! columns as people write it (`columns`) or as records tell it (`learn`).
 
 mod columns;
 mod file;
+mod learn;
 
 use clap::ValueEnum;
 
@@ -49,10 +50,10 @@ pub struct Batch {
     /// Values are JSON objects: a column for each of these members, such as 'ticker text, price decimal(12,2) not null'
     #[arg(long, value_name = "LIST", value_parser = columns::parse)]
     columns: Option<Listed>,
-    /// Values are JSON, each kept whole as text; one that is no JSON goes to invalid/
+    /// Values are JSON objects: the columns are learned from the topic's first records at the first start, and kept
     #[arg(long, conflicts_with_all = ["columns", "value"])]
     json: bool,
-    /// What values are, without --columns and --json
+    /// What values are, without --columns and --json: each is kept whole
     #[arg(long, value_enum, default_value_t = Value::Text, conflicts_with = "columns")]
     value: Value,
     /// What keys are: text, bytes, or a column's type such as int
@@ -84,6 +85,8 @@ enum Value {
     Text,
     /// Bytes, whatever they are.
     Bytes,
+    /// JSON, kept as its text; a value that is none goes to invalid/.
+    Json,
 }
 
 /// How files are written.
@@ -109,17 +112,21 @@ impl Written {
 
 impl Batch {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
+        let env = |name: &str| std::env::var(name).ok();
+        let list = match &self.columns {
+            None if self.json => Some(learn::columns(&self.pipeline(None, &env)?, !self.print).await?),
+            columns => columns.clone(),
+        };
         if self.print {
-            print!("{}", self.file());
+            print!("{}", self.file(list.as_ref()));
             return Ok(());
         }
-        let pipeline = self.pipeline(&|name| std::env::var(name).ok())?;
-        drive(pipeline, self.how, terminal).await
+        drive(self.pipeline(list.as_ref(), &env)?, self.how, terminal).await
     }
 
     /// The pipeline, from its file. Problems are told by the option that they come from.
-    fn pipeline(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Error> {
-        let parsed = Pipeline::parse(&self.file(), file::LABEL, env);
+    fn pipeline(&self, list: Option<&Listed>, env: &dyn Fn(&str) -> Option<String>) -> Result<Pipeline, Error> {
+        let parsed = Pipeline::parse(&self.file(list), file::LABEL, env);
         let mut pipeline = parsed.map_err(|error| Error::Usage(file::by_option(&error.to_string())))?;
         "windrow batch".clone_into(&mut pipeline.sql_place);
         Ok(pipeline)

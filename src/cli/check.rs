@@ -1,11 +1,11 @@
 //! `windrow check`: everything that can be known before the first run.
 
-mod columns;
+pub(super) mod columns;
 mod init;
 mod loaders;
 mod outcome;
 mod preview;
-mod sample;
+pub(super) mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -29,6 +29,9 @@ pub const PROBE: &str = "_windrow/probe";
 /// How far what was published is handed over to a command; the one key here that is written again and again.
 pub const HANDED_OVER: &str = "_windrow/handed-over.json";
 
+/// The columns that `windrow batch --json` learned at its first start.
+pub const LEARNED: &str = "_windrow/columns.json";
+
 /// The key of a log entry.
 ///
 /// ```

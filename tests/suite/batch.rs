@@ -151,7 +151,7 @@ fn whole_json_is_kept_as_it_is_and_what_is_no_json_is_kept_apart() {
         producer.send_whole(0, at, None, value.map(str::as_bytes), &[]);
     }
     producer.flush();
-    batch_to_end(&world, &world.place, &["--json"]);
+    batch_to_end(&world, &world.place, &["--value", "json"]);
     let found: Vec<_> = parquet_rows(&world.place).into_iter().map(|((_, offset), row)| (offset, row.value)).collect();
     let text = |text: &str| Some(text.as_bytes().to_vec());
     assert_eq!(found, [(0, text(r#"{"a":  1}"#)), (1, text("[1, 2]")), (3, None), (4, text("7"))]);
@@ -296,4 +296,37 @@ fn results_of_other_formats_are_not_loaded() {
     let load = ["load", &world.place.url(), "--into", &address, "--create", "--table", &table];
     let ended = run(world.place.windrow().args(load)).expect(2);
     assert!(ended.stderr.contains("only Parquet is loaded"), "{}", ended.said());
+}
+
+#[test]
+fn columns_are_learned_once_and_nothing_of_a_record_is_lost_by_that() {
+    let world = World::new(Broker::mock(), Place::disk(), 1);
+    let producer = world.broker.producer(&world.topic, &[]);
+    let at = an_hour_ago();
+    let send = |values: &[&str]| {
+        values.iter().for_each(|value| producer.send_whole(0, at, None, Some(value.as_bytes()), &[]));
+        producer.flush();
+    };
+    let more = ["--json", "--format", "jsonl"];
+    let nothing = run(batch(&world, &world.place, &more).arg("--once")).expect(2);
+    assert!(nothing.stderr.contains("has no records to learn columns from"), "{}", nothing.said());
+    let first = [r#"{"ticker": "A", "price": 1.5, "a.b": 1, "dt": "x"}"#, "broken"];
+    send(&first);
+    let said = run(batch(&world, &world.place, &more).arg("--once")).expect(0).stderr;
+    assert!(said.contains("ticker text, price decimal(18, 1), a_b int, record_dt text"), "{said}");
+    let later = [r#"{"ticker": "B", "price": 2, "new": true}"#, r#"{"ticker": 7}"#, "{}"];
+    send(&later);
+    batch_to_end(&world, &world.place, &more);
+    let keys = world.place.keys("data", ".jsonl");
+    let text = String::from_utf8(world.place.get(&keys[0]).to_vec()).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |row: &Value| json!([row["_offset"], row["ticker"], row["price"], row["a_b"], row["_value"]]);
+    let expected = [
+        json!([0, "A", 1.5, 1, first[0]]),
+        json!([2, "B", 2.0, null, later[0]]),
+        json!([4, null, null, null, later[2]]),
+    ];
+    assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected);
+    assert!(rows.iter().all(|row| row.get("new").is_none()), "the columns stay those of the first start");
+    assert_eq!(world.place.kept("invalid"), [(0, 1), (0, 3)].into_iter().collect());
 }

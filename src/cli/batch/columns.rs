@@ -1,17 +1,29 @@
 //! A list of columns as SQL has it: `ticker text, price decimal(12, 2) not null, "ride.fare" int`.
 
+use serde::{Deserialize, Serialize};
+
 /// The columns of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed(pub(super) Vec<Member>);
+pub(super) struct Listed {
+    pub(super) members: Vec<Member>,
+    /// Whether they were learned from records: then the value is kept whole, too.
+    pub(super) learned: bool,
+}
 
 /// A column of the list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Member {
-    /// Its name; dots part the members of nested objects.
+    /// Its name; without a path, dots in it part the members of nested objects.
     pub(super) name: String,
+    /// Its place in the record, if its name does not say it.
+    #[serde(default)]
+    pub(super) path: Vec<String>,
     /// Its type, as it was written.
+    #[serde(rename = "type")]
     pub(super) kind: String,
     /// Whether a record without it is invalid.
+    #[serde(default)]
     pub(super) required: bool,
 }
 
@@ -21,7 +33,7 @@ pub(super) struct Member {
 /// What does not read as a column.
 pub(super) fn parse(list: &str) -> Result<Listed, String> {
     let members = split(list).into_iter().map(member).collect::<Result<Vec<_>, _>>()?;
-    Ok(Listed(members))
+    Ok(Listed { members, learned: false })
 }
 
 /// The list's members: by commas that are not within brackets or quotes.
@@ -61,7 +73,7 @@ fn member(text: &str) -> Result<Member, String> {
     if name.is_empty() || kind.is_empty() {
         return Err(wrong());
     }
-    Ok(Member { name: name.to_owned(), kind: kind.to_owned(), required })
+    Ok(Member { name: name.to_owned(), path: Vec::new(), kind: kind.to_owned(), required })
 }
 
 #[cfg(test)]
@@ -71,8 +83,12 @@ mod tests {
     #[test]
     fn a_list_reads_as_in_sql() {
         let list = " ticker text, price DECIMAL(12, 2) NOT NULL ,\"ride, the.fare\" int null,at timestamp(ms)";
-        let found: Vec<_> =
-            parse(list).unwrap().0.into_iter().map(|column| (column.name, column.kind, column.required)).collect();
+        let found: Vec<_> = parse(list)
+            .unwrap()
+            .members
+            .into_iter()
+            .map(|column| (column.name, column.kind, column.required))
+            .collect();
         let expected = [
             ("ticker", "text", false),
             ("price", "DECIMAL(12, 2)", true),

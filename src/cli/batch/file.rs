@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::columns::Listed;
 use super::{Batch, Value};
 use crate::decode::column::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, VALUE};
 
@@ -39,8 +40,8 @@ pub(super) fn by_option(problems: &str) -> String {
 }
 
 impl Batch {
-    /// The file's text. `${NAME}` stays as it is.
-    pub(super) fn file(&self) -> String {
+    /// The file's text, with a column for each of these members if there is a list. `${NAME}` stays as it is.
+    pub(super) fn file(&self, list: Option<&Listed>) -> String {
         let (brokers, topic, group) = (quoted(&self.brokers), quoted(&self.topic), quoted(&self.group));
         let (start, key, url) = (quoted(&self.start), quoted(&self.key), quoted(&self.out));
         let (size, idle) = (quoted(&self.every), quoted(&self.poll));
@@ -51,7 +52,7 @@ impl Batch {
         let mut text = format!(
             "# What `windrow batch` does with these options; `windrow run` does it with this file.\nname = {name}\n\n"
         );
-        let _ = match &self.columns {
+        let _ = match list {
             Some(_) => writeln!(text, "[source]\nformat = \"json\"\nkey    = {key}\n"),
             None => writeln!(text, "[source]\nformat = \"raw\"\nkey    = {key}\nvalue  = \"{}\"\n", self.value_type()),
         };
@@ -60,12 +61,18 @@ impl Batch {
             "[source.kafka]\nbrokers = {brokers}\ntopic   = {topic}\ngroup   = {group}\nstart   = {start}\n"
         );
         table(&mut text, "source.kafka.properties", &self.kafka_properties);
-        if let Some(columns) = &self.columns {
+        if let Some(list) = list {
             text += "[source.columns]\n";
-            for column in &columns.0 {
-                let (name, kind) = (quoted(&column.name), quoted(&column.kind));
+            for column in &list.members {
+                let (name, kind) = (key_of(&column.name), quoted(&column.kind));
+                let steps: Vec<String> = column.path.iter().map(|step| quoted(step)).collect();
+                let path = match column.path.as_slice() {
+                    [] => String::new(),
+                    [step] if *step == column.name && !step.contains('.') => String::new(),
+                    _ => format!(", path = [{}]", steps.join(", ")),
+                };
                 let optional = if column.required { "" } else { ", optional = true" };
-                let _ = writeln!(text, "{name} = {{ type = {kind}{optional} }}");
+                let _ = writeln!(text, "{name} = {{ type = {kind}{path}{optional} }}");
             }
             text += "\n";
         }
@@ -74,7 +81,7 @@ impl Batch {
             "[window]\nevent_time      = \"{TIMESTAMP}\"\nsize            = {size}\nwatermark_delay = {delay}\n\
              idle_timeout    = {idle}\n"
         );
-        let _ = writeln!(text, "[query]\nsql = {}\n", quoted(&self.sql()));
+        let _ = writeln!(text, "[query]\nsql = {}\n", block(&self.sql(list)));
         let _ = writeln!(text, "[sink]\nurl    = {url}\nformat = \"{format}\"\n");
         table(&mut text, "sink.properties", &self.sink_properties);
         text.truncate(text.trim_end().len());
@@ -83,19 +90,21 @@ impl Batch {
 
     fn value_type(&self) -> &'static str {
         match self.value {
-            _ if self.json => "json",
+            Value::Json => "json",
             Value::Text => "text",
             Value::Bytes => "bytes",
         }
     }
 
     /// The records as they are: what they hold, then where and when they were.
-    fn sql(&self) -> String {
+    fn sql(&self, listed: Option<&Listed>) -> String {
         let identifier = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let mut list: Vec<String> = match &self.columns {
-            Some(columns) => columns.0.iter().map(|column| identifier(&column.name)).chain([KEY.to_owned()]).collect(),
-            None => vec![KEY.to_owned(), VALUE.to_owned()],
-        };
+        let members = listed.iter().flat_map(|listed| &listed.members);
+        let mut list: Vec<String> = members.map(|column| identifier(&column.name)).collect();
+        list.push(KEY.to_owned());
+        if listed.is_none_or(|listed| listed.learned) {
+            list.push(VALUE.to_owned());
+        }
         list.extend(
             self.headers
                 .iter()
@@ -120,9 +129,21 @@ fn table(text: &mut String, name: &str, properties: &[(String, String)]) {
     }
     let _ = writeln!(text, "[{name}]");
     for (key, value) in properties {
-        let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
+        let _ = writeln!(text, "{} = {}", key_of(key), quoted(value));
     }
     text.push('\n');
+}
+
+/// A name as TOML has it, with quotes only where they must be.
+fn key_of(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if bare { name.to_owned() } else { quoted(name) }
+}
+
+/// A text as it is, where TOML can have it so; it is meant to be read.
+fn block(text: &str) -> String {
+    let plain = !text.contains("'''") && !text.ends_with('\'') && !text.chars().any(char::is_control);
+    if plain { format!("'''{text}'''") } else { quoted(text) }
 }
 
 /// A text as TOML has it, which is as JSON has it but for one character.

@@ -1,6 +1,7 @@
 use clap::Parser;
 use proptest::prelude::*;
 
+use super::columns::Member;
 use super::*;
 use crate::config::SourceConfig;
 use crate::decode::column::{ColumnType, PartType};
@@ -20,7 +21,8 @@ fn batch(more: &[&str]) -> Batch {
 
 fn pipeline(more: &[&str]) -> Result<Pipeline, String> {
     let env = |name: &str| (name == "PASSWORD").then(|| "secret".to_owned());
-    batch(more).pipeline(&env).map_err(|error| error.to_string())
+    let batch = batch(more);
+    batch.pipeline(batch.columns.as_ref(), &env).map_err(|error| error.to_string())
 }
 
 async fn columns(more: &[&str]) -> Vec<String> {
@@ -49,11 +51,32 @@ async fn columns_are_those_asked_for() {
     let rest = ["_headers Utf8", "_timestamp Timestamp(µs, \"UTC\")", "_partition Int64", "_offset Int64"];
     let with = |first: &[&str]| first.iter().chain(&rest).map(|&column| column.to_owned()).collect::<Vec<_>>();
     assert_eq!(columns(&[]).await, with(&["_key Utf8", "_value Utf8"]));
-    assert_eq!(columns(&["--json"]).await, with(&["_key Utf8", "_value Utf8"]));
+    assert_eq!(columns(&["--value", "json"]).await, with(&["_key Utf8", "_value Utf8"]));
     assert_eq!(columns(&["--value", "bytes", "--key", "bytes"]).await, with(&["_key Binary", "_value Binary"]));
     let listed = ["--columns", "ticker text, Price decimal(12,2) not null", "--key", "int", "--header", "trace-id"];
     let expected = ["ticker Utf8", "Price Decimal128(12, 2)", "_key Int64", "trace-id Utf8"];
     assert_eq!(columns(&listed).await, with(&expected));
+}
+
+#[tokio::test]
+async fn learned_columns_have_their_paths_and_the_value_is_there_whole_beside_them() {
+    let member = |name: &str, path: &[&str], kind: &str| {
+        let path = path.iter().map(|&step| step.to_owned()).collect();
+        Member { name: name.to_owned(), path, kind: kind.to_owned(), required: false }
+    };
+    let list = vec![
+        member("a_b", &["a.b"], "int"),
+        member("ride_fare", &["ride", "fare"], "int"),
+        member("id", &["id"], "text"),
+    ];
+    let list = Listed { members: list, learned: true };
+    let pipeline = batch(&["--json"]).pipeline(Some(&list), &|_| None).unwrap();
+    let paths: Vec<_> = pipeline.columns.declared.iter().map(|column| column.path.join("/")).collect();
+    assert_eq!(paths, ["a.b", "ride/fare", "id"]);
+    assert!(pipeline.columns.declared.iter().all(|column| column.optional));
+    let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await.unwrap();
+    let names: Vec<_> = query.output_schema().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["a_b", "ride_fare", "id", "_key", "_value", "_headers", "_timestamp", "_partition", "_offset"]);
 }
 
 #[test]
@@ -80,7 +103,7 @@ fn a_problem_names_the_option() {
         let every = if more[0] == "--every" { &[][..] } else { &["--every", "1s"] };
         let line =
             Line::try_parse_from(always.iter().chain(every).chain(more)).unwrap_or_else(|error| panic!("{error}"));
-        let error = line.batch.pipeline(&|_| None).unwrap_err().to_string();
+        let error = line.batch.pipeline(line.batch.columns.as_ref(), &|_| None).unwrap_err().to_string();
         assert!(error.starts_with(told) || (told == "--kafka-property" && error.contains("group.id")), "{error}");
     }
     let error = pipeline(&["--poll", "0s", "--delay", "x"]).unwrap_err();
@@ -92,7 +115,7 @@ fn secrets_come_from_the_environment_and_stay_out_of_the_file() {
     let more = ["--kafka-property", "sasl.password=${PASSWORD}"];
     let SourceConfig::Kafka(kafka) = pipeline(&more).unwrap().source else { panic!("a topic") };
     assert_eq!(kafka.properties["sasl.password"], "secret");
-    let file = batch(&more).file();
+    let file = batch(&more).file(None);
     assert!(file.contains("${PASSWORD}") && !file.contains("secret"), "{file}");
 }
 
@@ -105,7 +128,7 @@ proptest! {
         batch.group.clone_from(&group);
         batch.columns = Some(columns::parse(&format!("\"{column}\" text")).unwrap());
         batch.out = format!("a \"b\" \\ {}", '\u{7f}');
-        let pipeline = batch.pipeline(&|_| None).unwrap();
+        let pipeline = batch.pipeline(batch.columns.as_ref(), &|_| None).unwrap();
         let SourceConfig::Kafka(kafka) = &pipeline.source else { panic!("a topic") };
         prop_assert_eq!(&kafka.group, &group);
         prop_assert_eq!(&pipeline.columns.declared[0].name, &column);

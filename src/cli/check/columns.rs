@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::column::META;
+use crate::decode::column::{HEADERS, META, VALUE};
 use crate::record::{Partition, Records, Timestamp};
 
 /// Members of members of members are looked into so far; what lies deeper is kept as JSON.
@@ -43,17 +43,17 @@ const AROUND: (i64, i64) = (5 * 31_557_600, 31_557_600);
 
 /// A proposed column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Proposed {
+pub(in crate::cli) struct Proposed {
     /// Its name in SQL.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Its place in the record.
-    pub(super) path: Vec<String>,
+    pub(in crate::cli) path: Vec<String>,
     /// Its type, as the pipeline file has it.
-    pub(super) kind: String,
+    pub(in crate::cli) kind: String,
     /// Whether some records lack it.
-    pub(super) optional: bool,
+    pub(in crate::cli) optional: bool,
     /// What the type rests on.
-    pub(super) note: String,
+    pub(in crate::cli) note: String,
     /// How many different values were seen; texts only.
     pub(super) distinct: usize,
     /// Of times: how far 99 % of the records come behind the newest of their partition at most, in microseconds.
@@ -69,11 +69,11 @@ impl Proposed {
 
 /// What was seen in a sample.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(in crate::cli) struct Seen {
     /// Records that are JSON objects.
-    pub(super) objects: u64,
+    pub(in crate::cli) objects: u64,
     /// Others, tombstones among them.
-    pub(super) others: u64,
+    pub(in crate::cli) others: u64,
     places: Vec<Place>,
     known: HashMap<Vec<String>, usize>,
 }
@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for Members {
 
 impl Seen {
     /// Looks at a batch.
-    pub(super) fn take(&mut self, records: &Records) {
+    pub(in crate::cli) fn take(&mut self, records: &Records) {
         for record in records.iter() {
             match record.value.map(serde_json::from_slice::<Members>) {
                 Some(Ok(members)) => {
@@ -197,7 +197,7 @@ impl Seen {
     }
 
     /// The columns, in the order in which they were first seen.
-    pub(super) fn propose(&self, now: Timestamp) -> Vec<Proposed> {
+    pub(in crate::cli) fn propose(&self, now: Timestamp) -> Vec<Proposed> {
         let mut proposed: Vec<Proposed> = Vec::new();
         // Places that are given as a whole hide what lies within.
         let mut whole: Vec<&[String]> = Vec::new();
@@ -244,7 +244,7 @@ fn free_name(path: &[String], taken: &[Proposed]) -> String {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         name = format!("c_{name}");
     }
-    if TAKEN.iter().chain(&META).any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+    if TAKEN.iter().chain(&META).chain(&[VALUE, HEADERS]).any(|reserved| name.eq_ignore_ascii_case(reserved)) {
         name = format!("record_{}", name.trim_start_matches('_'));
     }
     let is_taken = |name: &str| taken.iter().any(|column| column.name.eq_ignore_ascii_case(name));

@@ -13,14 +13,18 @@ const SAMPLE_TIME: Duration = Duration::from_secs(5);
 const BROKER_TIME: Duration = Duration::from_secs(15);
 
 /// The topic, by a source that answers in time. `name` is what messages call it.
-pub(super) async fn describe(source: &mut dyn Source, name: &str) -> Result<Topic, Error> {
+pub(in crate::cli) async fn describe(source: &mut dyn Source, name: &str) -> Result<Topic, Error> {
     let silent = || SourceError::Unavailable(format!("topic {name}: no answer in {} s", BROKER_TIME.as_secs()));
     Ok(tokio::time::timeout(BROKER_TIME, source.describe()).await.map_err(|_| silent())??)
 }
 
 /// About `count` records, evenly from the beginnings of the partitions, in their order: fewer if there are no more, or
 /// if they take too long to come.
-pub(super) async fn sample(source: &mut dyn Source, topic: &Topic, count: usize) -> Result<Vec<Records>, Error> {
+pub(in crate::cli) async fn sample(
+    source: &mut dyn Source,
+    topic: &Topic,
+    count: usize,
+) -> Result<Vec<Records>, Error> {
     let each = count.div_ceil(topic.partitions.len().max(1));
     let from = topic.partitions.iter().map(|(&partition, bounds)| (partition, bounds.start)).collect();
     source.assign(&from).await?;

@@ -83,7 +83,8 @@ for_every_broker_and_sink! {
         let seed = seed();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let sent = records(seed, PARTITIONS, 900, SECOND);
-        let script = Script::new(&world, "");
+        // Slow enough to be killed in its midst.
+        let script = Script::new(&world, "sleep 0.02");
         let option = script.option();
         let more = ["--key", "bytes", "--value", "bytes", "--on-batch", &option];
         let over = Arc::new(AtomicBool::new(false));
