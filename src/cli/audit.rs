@@ -1,10 +1,19 @@
 //! `windrow audit`: proves a sink sound, or says where it is not.
+//!
+//! By itself it looks at the sink alone. With `--replay` it also reads the topic, and computes everything anew.
+
+mod again;
+mod kept;
+mod replay;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::SinkArgs;
 use super::terminal::{Terminal, grouped};
-use crate::error::Error;
+use crate::config::Pipeline;
+use crate::error::{Error, Kind};
 use crate::log::LogError;
 use crate::log::entry::{Entry, File, FileKind, Sequence, Tally};
 use crate::log::laws;
@@ -21,7 +30,13 @@ use crate::sink::store::Store;
 pub struct Audit {
     #[command(flatten)]
     sink: SinkArgs,
+    /// Also recompute every published window from the topic, and compare row by row; FILE is the pipeline file
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
 }
+
+/// How many findings are told one by one.
+const TOLD: usize = 50;
 
 /// What is found wrong, and what was looked at.
 #[derive(Default)]
@@ -35,10 +50,12 @@ struct Findings {
     results: BTreeMap<Timestamp, (i32, BTreeMap<Partition, Tally>)>,
     late_rows: u64,
     invalid_rows: u64,
+    replayed: Option<replay::Replayed>,
 }
 
 impl Audit {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
+        let pipeline = self.replay.as_deref().map(Pipeline::load).transpose()?;
         let store = self.sink.open()?;
         let Some(newest) = newest(&store).await? else {
             return Err(LogError::Invalid(format!("sink {store}: there is no log; has a pipeline run here?")).into());
@@ -59,6 +76,17 @@ impl Audit {
         findings.sums(&newest.entry);
         findings.strangers(&store).await?;
         findings.state(&store, &newest.entry).await?;
+        if let Some(pipeline) = &pipeline {
+            match replay::replay(&store, &newest.entry, pipeline, terminal).await {
+                Ok(mut replayed) => {
+                    findings.wrong.append(&mut replayed.wrong);
+                    findings.replayed = Some(replayed);
+                }
+                // What was found before is told, too.
+                Err(error) if error.kind() == Kind::Data => findings.wrong.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
         terminal.clear();
         findings.report(&store, &newest.entry)
     }
@@ -208,12 +236,20 @@ impl Findings {
             grouped(totals.late),
             grouped(totals.gaps)
         );
+        if let Some(replayed) = &self.replayed {
+            println!("{}", replay::told(replayed));
+            replayed.passed_over.iter().take(TOLD).for_each(|why| println!("  not compared: {why}"));
+        }
         if self.wrong.is_empty() {
-            println!("sound");
+            let partly = self.replayed.as_ref().is_some_and(|replayed| !replayed.passed_over.is_empty());
+            println!("{}", if partly { "sound, as far as the topic can still tell" } else { "sound" });
             return Ok(());
         }
-        for wrong in &self.wrong {
+        for wrong in self.wrong.iter().take(TOLD) {
             println!("  {wrong}");
+        }
+        if self.wrong.len() > TOLD {
+            println!("  and {} more", self.wrong.len() - TOLD);
         }
         Err(LogError::Data(format!("sink {store} is not sound: {} findings", self.wrong.len())).into())
     }

@@ -6,6 +6,7 @@
 
 pub mod cut;
 pub mod kept;
+mod follow;
 mod partition;
 pub mod view;
 #[cfg(test)]

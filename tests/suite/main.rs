@@ -26,6 +26,7 @@ mod kill;
 mod load;
 mod looking;
 mod runbook;
+mod replay;
 mod secrets;
 mod secure;
 mod source;
