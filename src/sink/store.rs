@@ -167,6 +167,12 @@ impl Store {
         }
     }
 
+    /// The same store, with every request passing through what `layer` makes of it: for tests of what happens there.
+    #[must_use]
+    pub fn through(self, layer: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        Self { inner: layer(self.inner), ..self }
+    }
+
     /// The same store for somebody who waits for an answer: when it has been away for `patience`, that is an error.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {

@@ -18,6 +18,7 @@ mod backlog;
 mod bad_places;
 mod batch;
 mod cli;
+mod crash_points;
 mod data_loss;
 mod file_source;
 mod gc;
