@@ -22,6 +22,7 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -95,6 +96,9 @@ enum Command {
 /// How long a person waits for a sink that is away. A run waits as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Bytes of stack of each thread that runs queries; only what is used is ever given.
+const STACK: usize = 32 << 20;
+
 /// A sink on the command line.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SinkArgs {
@@ -139,7 +143,25 @@ pub fn main() -> ExitCode {
         report(info);
         std::process::abort();
     }));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // Queries are run by recursion: a thread of their own has a stack for the deepest that planning lets through.
+    match thread::Builder::new()
+        .name("windrow-main".to_owned())
+        .stack_size(STACK)
+        .spawn(|| start(cli))
+        .map(JoinHandle::join)
+    {
+        Ok(Ok(code)) => code,
+        Ok(Err(_)) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("windrow: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> ExitCode {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(2).thread_stack_size(STACK).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("windrow: cannot start: {error}");

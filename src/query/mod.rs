@@ -2,9 +2,10 @@
 //! runs once over the closed window.
 //!
 //! Parsing, planning, expressions and accumulators are DataFusion's. What is done here is the cut through its plan:
-//! [`plan`] reads the text, [`split`] finds the cut, [`lower`] is what every batch passes through, [`partial`] is what
+//! [`bounds`] says how large a query may be, [`plan`] reads the text, [`split`] finds the cut, [`lower`] is what every batch passes through, [`partial`] is what
 //! an open window keeps, and [`upper`] gives the rows of a closed one.
 
+mod bounds;
 mod exact;
 mod headers;
 mod lower;
@@ -99,6 +100,12 @@ impl Query {
     /// If the text is no single SELECT, names what does not exist, reads no stream, cannot be repeated with the same
     /// result (`now()`, `random()`), or gives columns that a file may not have.
     pub async fn plan(sql: &str, columns: &Columns, tables: &BTreeMap<String, PathBuf>) -> Result<Self, QueryError> {
+        bounds::few_words(sql)?;
+        let (sql, columns, tables) = (sql.to_owned(), columns.clone(), tables.clone());
+        bounds::on_a_deep_stack(async move || Self::plan_here(&sql, &columns, &tables).await).await
+    }
+
+    async fn plan_here(sql: &str, columns: &Columns, tables: &BTreeMap<String, PathBuf>) -> Result<Self, QueryError> {
         let planned = plan::plan(sql, columns, tables).await?;
         let split = split::split(&planned, columns)?;
         let lower = Lower::new(&planned.state, &columns.schema(), &split)?;

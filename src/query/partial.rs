@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
@@ -204,6 +204,18 @@ impl Grouping {
         Ok(Tables { keys, accumulators })
     }
 
+    /// Refuses what is not such a share: the accumulators would panic over columns of another type.
+    fn check(&self, saved: &RecordBatch) -> Result<()> {
+        let mut expected: Vec<DataType> = self.keys.fields().iter().map(|field| field.data_type().clone()).collect();
+        for aggregate in &self.aggregates {
+            expected.extend(aggregate.function.state_fields()?.iter().map(|field| field.data_type().clone()));
+        }
+        if saved.columns().iter().map(|column| column.data_type()).eq(&expected) {
+            return Ok(());
+        }
+        Err(DataFusionError::Internal("the state is not one that this query saves".to_owned()))
+    }
+
     /// Merges shares in their order and finishes the aggregates: keys, then results, one row a group.
     pub(super) fn result(
         self: &Arc<Self>,
@@ -282,7 +294,7 @@ impl GroupTable {
                 self.merge(&saved)?;
             }
         }
-        self.tables.as_mut().ok_or_else(|| datafusion::error::DataFusionError::Internal("no group tables".into()))
+        self.tables.as_mut().ok_or_else(|| DataFusionError::Internal("no group tables".into()))
     }
 
     fn update(&mut self, inputs: &RecordBatch) -> Result<()> {
@@ -326,6 +338,7 @@ impl GroupTable {
     }
 
     fn merge(&mut self, saved: &RecordBatch) -> Result<()> {
+        self.grouping.check(saved)?;
         let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
         let tables = self.open()?;
         let keys = grouping.keys.fields().len();

@@ -17,7 +17,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
-use super::{QueryError, exact, headers, internal, tables, told};
+use super::{QueryError, bounds, exact, headers, internal, tables, told};
 use crate::decode::column::Columns;
 
 /// A query's plan before it is split.
@@ -70,6 +70,7 @@ pub(super) async fn plan(
 
     let state = context.state();
     let plan = state.statement_to_plan(statement).await.map_err(|error| invalid(&error, columns))?;
+    bounds::not_too_deep(&plan)?;
     repeatable(&plan)?;
     let plan = state
         .analyzer()

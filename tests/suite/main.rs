@@ -15,6 +15,7 @@
 mod support;
 
 mod backlog;
+mod bad_input;
 mod bad_places;
 mod batch;
 mod cli;
