@@ -38,6 +38,12 @@ impl Broker {
         servers.map(|servers| Self { servers, mock: None })
     }
 
+    /// The real Kafka at this address.
+    #[allow(dead_code, reason = "for the torture run, which has a broker of its own")]
+    pub(crate) fn at(servers: &str) -> Self {
+        Self { servers: servers.to_owned(), mock: None }
+    }
+
     pub(crate) fn servers(&self) -> &str {
         &self.servers
     }

@@ -106,6 +106,12 @@ impl Place {
         Some(Self::new(Target::S3(S3::from_env(test)?), unique("suite")))
     }
 
+    /// A new prefix on this S3 server.
+    #[allow(dead_code, reason = "for the torture run, which has a server of its own")]
+    pub(crate) fn on(server: S3) -> Self {
+        Self::new(Target::S3(server), unique("suite"))
+    }
+
     /// A place below this one.
     pub(crate) fn below(&self, name: &str) -> Self {
         Self::new(self.target.clone(), format!("{}/{name}", self.path))
