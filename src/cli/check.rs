@@ -25,6 +25,7 @@ use crate::sink::probe::probe;
 use crate::sink::stage::file_schema;
 use crate::sink::store::Store;
 use crate::source::Topic;
+use crate::source::registry::prepare::prepare;
 use init::Init;
 use loaders::Loader;
 
@@ -52,7 +53,8 @@ impl Check {
         if self.init.is_asked() {
             self.init.write(&self.file.file, self.sample, clock).await?;
         }
-        let pipeline = Pipeline::load(&self.file.file)?;
+        let mut pipeline = Pipeline::load(&self.file.file)?;
+        prepare(&mut pipeline, clock, Some(super::PATIENCE)).await?;
         let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await;
         let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
         can_close(&query).await.map_err(|error| error.at(&pipeline.sql_place))?;
@@ -94,6 +96,14 @@ async fn can_close(query: &Query) -> Result<(), QueryError> {
 
 fn show_query(pipeline: &Pipeline, query: &Query) {
     println!("pipeline {}: the file is sound", pipeline.name);
+    if pipeline.format.has_schemas {
+        println!("\ncolumns, declared or told by the schema");
+        let rows = pipeline.columns.declared.iter().map(|column| {
+            let optional = if column.optional { "optional" } else { "" };
+            vec![format!("  {}", column.name), column.kind.to_string(), optional.to_owned()]
+        });
+        print!("{}", table(&["  column", "type", ""], &rows.collect::<Vec<_>>()));
+    }
     println!("\nquery");
     for line in query.describe() {
         println!("  {line}");

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::error::Error;
 use crate::record::{Offset, Partition, Timestamp};
+use crate::source::registry::prepare::prepare;
 use crate::source::{Bounds, Event, SourceError, Start, Topic};
 use crate::time::text;
 pub(super) use show::rounded;
@@ -56,7 +57,8 @@ pub struct Lateness {
 
 impl Lateness {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
-        let pipeline = Pipeline::load(&self.file.file)?;
+        let mut pipeline = Pipeline::load(&self.file.file)?;
+        prepare(&mut pipeline, Clock::system(), Some(BROKER_TIME)).await?;
         let study = self.study(&pipeline, terminal).await;
         terminal.clear();
         let study = study?;

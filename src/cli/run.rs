@@ -11,8 +11,10 @@ use super::listen::Address;
 use super::on_batch::OnBatch;
 use super::terminal::Terminal;
 use crate::clock::Clock;
+use crate::config::format::{Reading, SchemaSource};
 use crate::config::{Pipeline, SourceConfig};
 use crate::decode::Decode;
+use crate::decode::schemas::Origin;
 use crate::error::Error;
 use crate::pipeline::writer::Instance;
 use crate::pipeline::{Observer, Options, Parts, Together};
@@ -21,6 +23,8 @@ use crate::sink::store::Store;
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::kafka::KafkaSource;
+use crate::source::registry::WithSchemas;
+use crate::source::registry::prepare::prepare;
 use crate::telemetry::Telemetry;
 
 /// How long a run may take to leave after it was asked to.
@@ -102,11 +106,12 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
 
 /// Everything a pipeline needs to run, by this instance and this clock.
 pub(crate) async fn assemble(
-    pipeline: Pipeline,
+    mut pipeline: Pipeline,
     instance: Instance,
     clock: Clock,
     observer: Box<dyn Observer>,
 ) -> Result<Parts, Error> {
+    prepare(&mut pipeline, clock, None).await?;
     let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await;
     let query = query.map_err(|error| error.at(&pipeline.sql_place))?;
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
@@ -117,16 +122,25 @@ pub(crate) async fn assemble(
 
 /// The reader of the pipeline's records. `topic` is what they bear as `_topic`.
 pub(super) fn open_decoder(pipeline: &Pipeline, topic: &str) -> Box<dyn Decode> {
-    (pipeline.format.decoder)(&pipeline.columns, topic)
+    (pipeline.format.decoder)(&pipeline.columns, topic, &pipeline.reading.settings)
 }
 
 /// The pipeline's source, and the name its records bear as `_topic`.
 pub(super) fn open_source(pipeline: &Pipeline, clock: Clock) -> Result<(Box<dyn Source>, String), Error> {
-    Ok(match &pipeline.source {
+    let (source, topic): (Box<dyn Source>, String) = match &pipeline.source {
         SourceConfig::Kafka(kafka) => (Box::new(KafkaSource::connect(kafka, clock)?), kafka.topic.clone()),
-        SourceConfig::File(Some(path)) => (Box::new(FileSource::new(Some(path.clone()), clock)), "file".to_owned()),
-        SourceConfig::File(None) => (Box::new(FileSource::new(None, clock)), "stdin".to_owned()),
-    })
+        SourceConfig::File(file) => {
+            let name = if file.place.is_some() { "file" } else { "stdin" };
+            (Box::new(FileSource::open(file, pipeline)?), name.to_owned())
+        }
+    };
+    let Reading { settings, schemas } = &pipeline.reading;
+    match (schemas, &settings.origin) {
+        (Some(SchemaSource::Registry(registry)), Origin::Registry(schemas)) => {
+            Ok((Box::new(WithSchemas::new(source, registry, schemas.clone(), clock)?), topic))
+        }
+        _ => Ok((source, topic)),
+    }
 }
 
 /// Turns Ctrl-C and SIGTERM into a request to stop; a second one, or a stop that takes too long, ends the process.

@@ -13,13 +13,15 @@ mod tests;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::SinkArgs;
 use super::terminal::Terminal;
+use super::{PATIENCE, SinkArgs};
+use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::error::Error;
 use crate::log::LogError;
 use crate::log::store::newest;
 use crate::record::{Offset, Partition};
+use crate::source::registry::prepare::prepare;
 use trace::Fate;
 
 /// The command.
@@ -85,7 +87,10 @@ impl Why {
             let text = format!("this sink was filled from {}, not {}", newest.topic.name, self.record.topic);
             return Err(Error::Usage(text));
         }
-        let pipeline = self.pipeline.as_deref().map(Pipeline::load).transpose()?;
+        let mut pipeline = self.pipeline.as_deref().map(Pipeline::load).transpose()?;
+        if let Some(pipeline) = &mut pipeline {
+            prepare(pipeline, Clock::system(), Some(PATIENCE)).await?;
+        }
         let mut fate = trace::trace(&store, &newest, &self.record).await?;
         let mut read = None;
         if let (Fate::Accepted(accepted), Some(pipeline)) = (&mut fate, pipeline) {

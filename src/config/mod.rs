@@ -5,6 +5,7 @@
 
 mod asked;
 mod columns;
+pub mod format;
 mod keys;
 mod kafka;
 mod near;
@@ -39,7 +40,9 @@ pub struct Pipeline {
     pub source: SourceConfig,
     /// How its records are written.
     pub format: &'static Format,
-    /// The stream's columns.
+    /// What that format needs to know besides the columns.
+    pub reading: format::Reading,
+    /// The stream's columns; of a format with schemas those declared, until the schema has told the others.
     pub columns: Columns,
     /// What becomes of a record that cannot be read.
     pub on_invalid: OnInvalid,
@@ -62,8 +65,24 @@ pub struct Pipeline {
 pub enum SourceConfig {
     /// A Kafka topic.
     Kafka(KafkaConfig),
-    /// A file of JSON lines; `None` for standard input.
-    File(Option<PathBuf>),
+    /// Files, or standard input.
+    File(FileConfig),
+}
+
+/// Files, and where they lie.
+#[derive(Clone)]
+pub struct FileConfig {
+    /// A file, a folder or `s3://bucket/prefix`; `None` for standard input. It holds no secret.
+    pub place: Option<String>,
+    /// Settings of the object store. Values may be secrets: never print them.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for FileConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties: Vec<_> = self.properties.keys().collect();
+        f.debug_struct("FileConfig").field("place", &self.place).field("properties", &properties).finish()
+    }
 }
 
 /// A Kafka topic, and how to read it.

@@ -8,11 +8,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{Env, Reader, Section, Text};
 use super::{
-    ConfigError, Emit, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig, asked,
-    columns, kafka, near, place,
+    ConfigError, Emit, FileConfig, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig,
+    asked, columns, format, kafka, near, place,
 };
 use crate::decode::column::{Column, ColumnType, Columns, PartType, TIMESTAMP, Whole};
-use crate::decode::{FORMATS, RAW};
+use crate::decode::{FORMATS, PARQUET, RAW};
 use crate::sink::format::FileFormat;
 use crate::time::text::{self, TextError};
 use crate::time::window::{LONGEST, Tumbling};
@@ -55,8 +55,28 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     let (key, value) = (part("key"), part("value"));
     let window = needed(reader, &root, "window", "window");
     let file_source = matches!(from, Some(SourceConfig::File(_)));
+    let reading = format::read(reader, &source, format, file, file_source);
+    let has_schemas = format.is_some_and(|format| format.has_schemas);
+    let lines = format.is_none_or(|format| format.name != PARQUET && !format.has_schemas);
+    let wrong = match &from {
+        Some(SourceConfig::Kafka(_)) if format.is_some_and(|format| format.name == PARQUET) => {
+            Some("records of a topic are no Parquet files")
+        }
+        Some(SourceConfig::File(_)) if has_schemas => Some("files are read as JSON lines, CSV or Parquet"),
+        Some(SourceConfig::File(FileConfig { place: None, .. })) if !lines => Some("standard input is read as lines"),
+        _ => None,
+    };
+    if let Some(wrong) = wrong
+        && let Some(text) = reader.text(&source, "format")
+    {
+        reader.wrong(&text, &TextError::new(wrong, "write another format"));
+    }
     let event_time = reader.required(&window, "event_time");
-    let event_time = event_time.and_then(|text| checked_event_time(reader, text, &declared, file_source));
+    // What a schema tells is not known yet.
+    let event_time = event_time.and_then(|text| match declared.iter().any(|column| column.name == text.value) {
+        false if has_schemas => Some(text.value),
+        _ => checked_event_time(reader, text, &declared, file_source),
+    });
     let window = read_window(reader, &window);
     let query = needed(reader, &root, "query", "query");
     let sql = reader.required(&query, "sql").and_then(|text| checked_sql(reader, text));
@@ -76,6 +96,7 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
         name: name?,
         source: from?,
         format: format?,
+        reading: reading?,
         columns: Columns { declared, event_time: event_time?, whole },
         on_invalid: on_invalid?,
         on_data_loss: on_data_loss?,
@@ -129,7 +150,18 @@ fn origin_of_records(reader: &mut Reader<'_>, source: &Section<'_>) -> Option<So
                 reader.wrong(&path, &TextError::new("empty", "write a file's path, or \"-\" for standard input"));
                 return None;
             }
-            Some(SourceConfig::File((path.value != "-").then(|| PathBuf::from(path.value))))
+            let settings = reader.section(&file, "properties", "properties");
+            let properties = reader.properties(&settings);
+            let place = if path.value.starts_with("s3://") { place::url(reader, &path)? } else { path.value };
+            for (name, text) in &properties {
+                if place.starts_with("s3://") {
+                    place::check_property(reader, name, text);
+                } else {
+                    reader.problem(&text.at, format!("{name}: local files have no properties"), "leave it out");
+                }
+            }
+            let properties = properties.into_iter().map(|(name, text)| (name, text.value)).collect();
+            Some(SourceConfig::File(FileConfig { place: (place != "-").then_some(place), properties }))
         }
     }
 }

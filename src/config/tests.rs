@@ -210,11 +210,11 @@ fn sources_begin_where_they_are_told() {
 fn a_file_may_be_standard_input() {
     let kafka = &SMALL[SMALL.find("[source.kafka]").unwrap()..SMALL.find("[source.columns]").unwrap()];
     let path = |path: &str| match right(kafka, &format!("[source.file]\npath = \"{path}\"\n")).source {
-        SourceConfig::File(path) => path,
+        SourceConfig::File(file) => file.place,
         SourceConfig::Kafka(_) => panic!(),
     };
     assert_eq!(path("-"), None);
-    assert_eq!(path("a.jsonl"), Some(PathBuf::from("a.jsonl")));
+    assert_eq!(path("a.jsonl").as_deref(), Some("a.jsonl"));
     let file = "[source.file]\npath = \"-\"\n";
     let by_kafka_time = SMALL.replacen(kafka, file, 1).replace("event_time = \"at\"", "event_time = \"_timestamp\"");
     assert_eq!(

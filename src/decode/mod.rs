@@ -3,18 +3,27 @@
 //! A decoder turns the declared columns of each record into one Arrow batch and names every record that it could
 //! not read, with the reason. It decides nothing about time: windows and lateness are the engine's.
 //!
-//! What the formats share is beside them: cells that take a row back (`cells`), the columns every stream has
-//! (`meta`), exact numbers and times from text (`number`, `time`), and the words for what was wrong (`reason`).
+//! What the formats share is beside them: rows and batches (`frame`), cells that take a row back (`cells`), the columns
+//! every stream has (`meta`), exact numbers and times from text (`number`, `time`) and from typed values (`typed`),
+//! the schemas of a registry (`schemas`), and the words for what was wrong (`reason`).
 
+pub mod avro;
 pub mod column;
+pub mod csv;
+pub mod debezium;
 pub mod json;
 pub mod raw;
+pub mod protobuf;
+pub mod rows;
+pub mod schemas;
 mod cells;
+mod frame;
 mod meta;
 mod number;
 mod part;
 mod reason;
 mod time;
+mod typed;
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 
@@ -52,6 +61,23 @@ pub trait Decode: Send {
     fn decode(&mut self, records: Records) -> Decoded;
 }
 
+/// What formats need to know besides the columns; each looks at its own.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How separated values are written.
+    pub csv: csv::Form,
+    /// The first lines of files of separated values.
+    pub first_lines: csv::FirstLines,
+    /// What becomes of a delete among change events.
+    pub on_delete: debezium::OnDelete,
+    /// What becomes of a column that a record's schema does not have.
+    pub on_missing: schemas::OnMissing,
+    /// Where schemas come from.
+    pub origin: schemas::Origin,
+    /// Which message of a schema file records are.
+    pub message: Option<String>,
+}
+
 /// A format that `source.format` may name.
 #[derive(Copy, Clone, Debug)]
 pub struct Format {
@@ -59,8 +85,16 @@ pub struct Format {
     pub name: &'static str,
     /// What it reads, in a line.
     pub about: &'static str,
+    /// Whether records have schemas: columns need not be declared then.
+    pub has_schemas: bool,
     /// A reader of these columns, for the topic of that name.
-    pub decoder: fn(&Columns, &str) -> Box<dyn Decode>,
+    pub decoder: fn(&Columns, &str, &Settings) -> Box<dyn Decode>,
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 /// Every format, in the order that help lists them.
@@ -68,14 +102,60 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "json",
         about: "one JSON object a record",
-        decoder: |columns, topic| Box::new(json::JsonDecoder::new(columns, topic)),
+        has_schemas: false,
+        decoder: |columns, topic, _| Box::new(json::JsonDecoder::new(columns, topic)),
+    },
+    Format {
+        name: "debezium",
+        about: "Debezium's change events in JSON: the row after an insert or update",
+        has_schemas: false,
+        decoder: |columns, topic, settings| {
+            Box::new(debezium::DebeziumDecoder::new(columns, topic, settings.on_delete))
+        },
+    },
+    Format {
+        name: "csv",
+        about: "one line of separated values a record",
+        has_schemas: false,
+        decoder: |columns, topic, settings| {
+            let lines = settings.first_lines.clone();
+            Box::new(csv::CsvDecoder::new(columns, topic, settings.csv.clone(), lines))
+        },
+    },
+    Format {
+        name: "avro",
+        about: "Avro, with a schema registry or a schema file",
+        has_schemas: true,
+        decoder: |columns, topic, settings| {
+            Box::new(avro::AvroDecoder::new(columns, topic, settings.origin.clone(), settings.on_missing))
+        },
+    },
+    Format {
+        name: "protobuf",
+        about: "Protobuf, with a schema registry or a schema file",
+        has_schemas: true,
+        decoder: |columns, topic, settings| {
+            let Settings { origin, message, on_missing, .. } = settings.clone();
+            Box::new(protobuf::ProtobufDecoder::new(columns, topic, origin, message, on_missing))
+        },
     },
     Format {
         name: RAW,
         about: "whole records: the value is a column and is not looked into",
-        decoder: |columns, topic| Box::new(raw::RawDecoder::new(columns, topic)),
+        has_schemas: false,
+        decoder: |columns, topic, _| Box::new(raw::RawDecoder::new(columns, topic)),
+    },
+    Format {
+        name: PARQUET,
+        about: "rows of Parquet files, where records come from files",
+        has_schemas: false,
+        // The source hands over rows as JSON objects of the declared columns.
+        decoder: |columns, topic, _| Box::new(json::JsonDecoder::new(columns, topic)),
     },
 ];
+
+/// The format of files that are no lines.
+pub const PARQUET: &str = "parquet";
 
 /// The format that has no declared columns.
 pub const RAW: &str = "raw";

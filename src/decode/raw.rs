@@ -5,7 +5,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 use super::column::{Columns, TIMESTAMP, Whole};
-use super::json::NO_RECORD_TIME;
+use super::frame::NO_RECORD_TIME;
 use super::meta::{Meta, TopicColumn};
 use super::reason::MISSING_COLUMN;
 use super::{Decode, Decoded, Reason};

@@ -7,6 +7,20 @@ use super::column::{Column, ColumnType, TimestampForm};
 pub(super) const TOMBSTONE: &str = "tombstone";
 /// The bytes are not one JSON object.
 pub(super) const NOT_JSON: &str = "not_json";
+/// The bytes are not one record of separated values.
+pub(super) const NOT_CSV: &str = "not_csv";
+/// The value is no change event as Debezium writes them.
+pub(super) const NOT_DEBEZIUM: &str = "not_debezium";
+/// A row was deleted, or all of them were.
+pub(super) const DELETE: &str = "delete";
+/// The bytes are not what their Avro schema says.
+pub(super) const NOT_AVRO: &str = "not_avro";
+/// The bytes are not what their Protobuf schema says.
+pub(super) const NOT_PROTOBUF: &str = "not_protobuf";
+/// The value does not begin as a schema registry's clients write it.
+pub(super) const NO_SCHEMA_ID: &str = "no_schema_id";
+/// The registry does not know the record's schema, or it cannot be used.
+pub(super) const UNKNOWN_SCHEMA: &str = "unknown_schema";
 /// A wanted member is there twice.
 pub(super) const DUPLICATE: &str = "duplicate";
 /// A required member is missing or null.

@@ -176,8 +176,37 @@ pub(super) fn epoch(text: &[u8], form: TimestampForm) -> Result<i64, Misfit> {
     i64::try_from(micros).map_err(|_| years()).and_then(|micros| in_years(micros).map_err(|_| years()))
 }
 
+/// Microseconds of a whole count since the epoch.
+///
+/// # Errors
+/// `out_of_range` outside the years.
+pub(super) fn count(count: i64, form: TimestampForm) -> Result<i64, Misfit> {
+    let unit = match form {
+        TimestampForm::EpochSeconds => SECOND,
+        TimestampForm::EpochMillis => 1000,
+        TimestampForm::EpochMicros => 1,
+        TimestampForm::Rfc3339 => return Err(Misfit::WRONG_TYPE),
+    };
+    let micros = count.checked_mul(unit).ok_or(YEARS).and_then(in_years);
+    micros.map_err(|_| epoch_hint(count.to_string().as_bytes()).map_or(YEARS, Misfit::out_of_range))
+}
+
+/// A day that has a place in the calendar.
+///
+/// # Errors
+/// `out_of_range` outside the years.
+pub(super) fn day(days: i32) -> Result<i32, Misfit> {
+    in_years(i64::from(days).saturating_mul(DAY)).map(|_| days)
+}
+
+/// A day as `YYYY-MM-DD`.
+pub(super) fn day_text(days: i32) -> String {
+    let day = chrono::DateTime::from_timestamp(i64::from(days) * 86_400, 0);
+    day.map_or_else(|| format!("day {days}"), |day| day.date_naive().to_string())
+}
+
 #[inline]
-fn in_years(micros: i64) -> Result<i64, Misfit> {
+pub(super) fn in_years(micros: i64) -> Result<i64, Misfit> {
     if (FIRST..END).contains(&micros) { Ok(micros) } else { Err(YEARS) }
 }
 

@@ -182,7 +182,7 @@ impl<'a> World<'a> {
             pipeline: pipeline.name.clone(),
             fingerprint: pipeline.fingerprint(),
             writer: writer::this(),
-            topic: TopicId { name: "t".into(), cluster: None, id: None },
+            topic: TopicId { name: "t".into(), cluster: None, id: None, files: Vec::new() },
         };
         let now = Timestamp(BEGIN + 24 * 60 * MINUTE);
         let cut = engine.cut().unwrap();

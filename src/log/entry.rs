@@ -112,6 +112,9 @@ pub struct TopicId {
     /// The topic's own id, where the brokers give one: a topic made anew has another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The files that are its partitions, in their order, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// A quiet stream: every partition idle.

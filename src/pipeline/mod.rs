@@ -323,6 +323,11 @@ impl Run {
                 *lag.get_or_insert(0) += (end.0 - next.0).max(0).unsigned_abs();
             }
         }
+        if self.ends.is_empty()
+            && let Some(way) = self.parts.source.way()
+        {
+            progress = way;
+        }
         let view = View {
             now,
             totals,

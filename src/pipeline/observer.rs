@@ -18,7 +18,7 @@ pub struct View {
     pub watermark: Option<Timestamp>,
     /// Windows that take records.
     pub open_windows: usize,
-    /// Offsets read since the start, and to be read up to the end known at the start.
+    /// Offsets read since the start, and to be read up to the end known at the start; of files bytes.
     pub progress: (u64, u64),
     /// Offsets between what is read and where the partitions end by the source's newest word; `None` if it has not
     /// said where.

@@ -31,7 +31,12 @@ impl Run {
             pipeline: parts.pipeline.name.clone(),
             fingerprint: parts.pipeline.fingerprint(),
             writer: parts.instance.writer().clone(),
-            topic: TopicId { name: topic.name.clone(), cluster: topic.cluster.clone(), id: topic.id.clone() },
+            topic: TopicId {
+                name: topic.name.clone(),
+                cluster: topic.cluster.clone(),
+                id: topic.id.clone(),
+                files: topic.files.clone(),
+            },
         };
         let engine = match &newest {
             Some(stored) => match resume(&mut parts, stored, &topic).await {
@@ -157,6 +162,7 @@ fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
     {
         return Err(SourceError::Remade { topic: topic.name.clone(), before: before.clone(), now: now.clone() }.into());
     }
+    same_files(&entry.topic.files, &topic.files)?;
     if let Some(partition) = entry.partitions.keys().find(|partition| !topic.partitions.contains_key(partition)) {
         let text = format!(
             "topic {} no longer has partition {partition}; it was deleted and made anew, which needs a new sink",
@@ -165,6 +171,29 @@ fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
         return Err(SourceError::Data(text).into());
     }
     Ok(())
+}
+
+/// Checks that files which came since come after the others by name: a partition is a file's place among them.
+fn same_files(before: &[String], now: &[String]) -> Result<(), Error> {
+    // The log of a single file does not name it.
+    let Some(place) = before.iter().zip(now).position(|(before, now)| before != now) else {
+        return match before.get(now.len().max(1)) {
+            Some(gone) if now.len() < before.len() => {
+                Err(SourceError::Data(format!("file {gone} was read and is gone; start anew with a new sink")).into())
+            }
+            _ => Ok(()),
+        };
+    };
+    let (before, now) = (&before[place], &now[place]);
+    let text = if now < before {
+        format!(
+            "file {now} comes before {before}, which was read already; a new file is taken up if its name comes after \
+             those of all others; for this one start anew with a new sink"
+        )
+    } else {
+        format!("file {before} was read and is gone; start anew with a new sink")
+    };
+    Err(SourceError::Data(text).into())
 }
 
 /// Checks that the topic still holds what comes next; gives the offset to go on at if a loss is accepted.

@@ -17,7 +17,7 @@ mod tables;
 mod tests;
 mod upper;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,6 +115,21 @@ impl Query {
         };
         let upper = Upper::new(planned.state, &split)?;
         Ok(Self { described: split.describe(upper.output_schema()), lower, grouping, upper })
+    }
+
+    /// The stream's columns that the query needs, planned as by [`Query::plan`].
+    ///
+    /// # Errors
+    /// As [`Query::plan`].
+    pub async fn names(
+        sql: &str,
+        columns: &Columns,
+        tables: &BTreeMap<String, PathBuf>,
+    ) -> Result<BTreeSet<String>, QueryError> {
+        let planned = plan::plan(sql, columns, tables).await?;
+        let split = split::split(&planned, columns)?;
+        let expressions = split.filters.iter().chain(&split.inputs);
+        Ok(expressions.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect())
     }
 
     /// What an open window keeps.

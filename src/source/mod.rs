@@ -4,6 +4,7 @@ pub mod embedded;
 pub mod file;
 pub mod kafka;
 pub mod produce;
+pub mod registry;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ pub struct Topic {
     pub cluster: Option<String>,
     /// Kafka's id of the topic, where the brokers give one: a topic that was deleted and made anew has another.
     pub id: Option<String>,
+    /// The files that are its partitions, in their order, where there are several.
+    pub files: Vec<String>,
     /// Each partition's present bounds.
     pub partitions: BTreeMap<Partition, Bounds>,
 }
@@ -115,6 +118,11 @@ pub trait Source: Send {
     /// [`SourceError::Remade`] if another topic has the name by now.
     async fn confirm(&mut self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// How much of all there is to read has been read, and how much there is: bytes, where ends are not known as offsets.
+    fn way(&self) -> Option<(u64, u64)> {
+        None
     }
 
     /// Gives back the records of an event when nothing needs them any more: a source may use their memory again.

@@ -298,7 +298,7 @@ impl Source for SimSource {
             })
             .collect();
         self.known.extend(partitions.keys().map(|partition| partition.0));
-        Ok(Topic { name: "t".to_owned(), cluster: Some("c".to_owned()), id: None, partitions })
+        Ok(Topic { name: "t".to_owned(), cluster: Some("c".to_owned()), id: None, files: Vec::new(), partitions })
     }
 
     async fn resolve(&mut self, _: Start) -> Result<BTreeMap<Partition, Offset>, SourceError> {

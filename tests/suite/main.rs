@@ -22,6 +22,7 @@ mod cli;
 mod crash_points;
 mod data_loss;
 mod file_source;
+mod files;
 mod gc;
 mod instances;
 mod kill;

@@ -83,7 +83,9 @@ fn outcome(
     let time = (!decoded.event_times.is_empty()).then(|| Timestamp(decoded.event_times.value(0)));
     let window = time.and_then(|time| pipeline.window.windows.assign(time));
     let is_aggregated = after.aggregated > before.aggregated;
-    let text = if is_aggregated {
+    let text = if decoded.records.is_empty() {
+        "left out: a delete".to_owned()
+    } else if is_aggregated {
         "aggregated".to_owned()
     } else if after.filtered > before.filtered {
         "filtered by WHERE".to_owned()

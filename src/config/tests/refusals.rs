@@ -118,7 +118,22 @@ fn the_environment_has_no_fallbacks() {
 fn sources_are_refused_with_what_to_write() {
     check(&[
         ("\"json\"", "\"jsn\"", "3: source.format = \"jsn\": unknown; did you mean \"json\"?"),
-        ("\"json\"", "\"avro\"", "3: source.format = \"avro\": unknown; write \"json\" or \"raw\""),
+        (
+            "\"json\"",
+            "\"avro\"",
+            "2: nothing says where the schemas of avro records come from; add a section [source.registry] or \
+             [source.schema]",
+        ),
+        (
+            "\"json\"",
+            "\"parquet\"",
+            "3: source.format = \"parquet\": records of a topic are no Parquet files; write another format",
+        ),
+        (
+            "\"json\"",
+            "\"json\"\non_delete = \"ignore\"",
+            "4: source.on_delete is for format = \"debezium\"; leave it out",
+        ),
         (
             "format",
             "on_invalid = \"drop\"\nformat",
@@ -501,4 +516,45 @@ fn queries_tables_and_sinks_are_refused_with_what_to_write() {
         ),
         ("url", "late_size = \"9 TiB\"\nurl", "21: sink.late_size = \"9 TiB\": too much; write \"1.0 GiB\" or less"),
     ]);
+}
+
+#[test]
+fn what_a_format_needs_is_refused_where_it_is_wrong() {
+    let csv = |lines: &str| wrong("format = \"json\"", &format!("format = \"csv\"\ncsv = {{ {lines} }}"));
+    assert_eq!(
+        csv("delimiter = \"||\""),
+        "4: source.csv.delimiter = \"||\": not a single character of ASCII; write one like \";\" or \"\\t\""
+    );
+    assert_eq!(csv("quote = \",\""), "4: source.csv: delimiter and quote are the same; write two different ones");
+    assert_eq!(csv("names = \"at\""), "4: source.csv.names is a list of names; write names = [\"at\", \"zone\"]");
+    assert_eq!(
+        csv("first_line = true"),
+        "4: source.csv.first_line: a topic's records have no first line; write names = [\"at\", \"zone\"], or leave it \
+         out: the columns are then the first fields"
+    );
+    assert_eq!(csv("nul = \"\""), "4: source.csv.nul is not a key; did you mean \"null\"?");
+    let registry = |lines: &str| {
+        wrong("format = \"json\"", &format!("format = \"avro\"\nregistry = {{ url = \"http://r:8081\", {lines} }}"))
+    };
+    assert_eq!(
+        registry("username = \"u\""),
+        "4: source.registry: it is not clear who asks; write username and password, or token alone"
+    );
+    assert_eq!(
+        registry("certificate = \"c.pem\""),
+        "4: source.registry: a certificate is shown with its key; write certificate and key, both PEM files"
+    );
+    assert_eq!(
+        wrong("format = \"json\"", "format = \"avro\"\nregistry = { url = \"http://u:open-sesame@r\" }"),
+        "4: source.registry.url: an address has no credentials and no query; write username and password, or token, as \
+         keys of their own"
+    );
+    assert_eq!(
+        wrong("format = \"json\"", "format = \"avro\"\nregistry = { url = \"r:8081\" }"),
+        "4: source.registry.url = \"r:8081\": not an address; write it like \"https://registry:8081\""
+    );
+    assert_eq!(
+        wrong("format = \"json\"", "schema = { file = \"a.avsc\" }"),
+        "3: [source.schema] is for format = \"avro\" or \"protobuf\"; leave it out"
+    );
 }

@@ -10,6 +10,7 @@
 //! What is not looked at, in members that no column reads: whether strings are UTF-8 and their surrogates paired, and
 //! whether names come twice. In all else a skipped value must be JSON too.
 
+pub(super) mod envelope;
 mod scan;
 mod shape;
 mod value;
@@ -19,18 +20,15 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-
 use self::scan::{Broken, Kind, Raw, Scanner, TOO_DEEP};
 use self::shape::Shape;
 use self::wanted::{ROOT, Wanted};
 use super::cells::{Cells, Values};
-use super::column::{Column, ColumnType, Columns, META, TIMESTAMP, Whole};
-use super::meta::{Meta, TopicColumn};
+use super::column::{Column, Columns};
+use super::frame::{Frame, Row, rejection};
 use super::reason::{self, Misfit};
 use super::{Decode, Decoded, Reason};
-use crate::record::{Record, Records};
+use crate::record::Records;
 
 /// The reader of JSON records.
 ///
@@ -51,16 +49,14 @@ use crate::record::{Record, Records};
 /// ```
 #[derive(Debug)]
 pub struct JsonDecoder {
-    columns: Vec<Column>,
-    /// Whether a record without the column's value is refused.
-    required: Vec<bool>,
-    schema: SchemaRef,
-    event_time: EventTime,
+    frame: Frame,
+    members: Members,
+}
+
+/// What is known of the members of records: which are wanted, and how the last ones were written.
+#[derive(Debug)]
+struct Members {
     wanted: Wanted,
-    topic: TopicColumn,
-    whole: Whole,
-    /// Text bytes of each column in the batch before, as a guess at this one's.
-    text_bytes: Vec<usize>,
     scratch: Vec<u8>,
     /// Counts records, so that a wanted member knows whether it was seen in this one.
     record: u64,
@@ -69,73 +65,40 @@ pub struct JsonDecoder {
     learnt: Option<u64>,
 }
 
-/// Where event times come from.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum EventTime {
-    Column(usize),
-    /// Kafka's own time of the record.
-    Record,
-    /// The named column is no declared timestamp: no record has a time.
-    Undeclared,
-}
-
 /// Records between two attempts to learn a shape: where each record has another, little is lost.
 const LEARN_EVERY: u64 = 256;
-
-/// Why a record has no event time where that is the record's own.
-pub(super) const NO_RECORD_TIME: &str = "_timestamp: the record has no time of its own";
 
 impl JsonDecoder {
     /// A reader of these columns. `topic` is what `_topic` says.
     #[must_use]
     pub fn new(columns: &Columns, topic: &str) -> Self {
-        let is_event_time =
-            |column: &Column| column.name == columns.event_time && matches!(column.kind, ColumnType::Timestamp(_));
-        let event_time = match columns.declared.iter().position(is_event_time) {
-            _ if columns.event_time == TIMESTAMP => EventTime::Record,
-            Some(index) => EventTime::Column(index),
-            None => EventTime::Undeclared,
-        };
-        let required = |(index, column): (usize, &Column)| !column.optional || event_time == EventTime::Column(index);
-        Self {
-            required: columns.declared.iter().enumerate().map(required).collect(),
-            schema: columns.schema(),
-            event_time,
-            wanted: Wanted::new(&columns.declared),
-            topic: TopicColumn::new(topic),
-            whole: columns.whole,
-            text_bytes: vec![0; columns.declared.len()],
-            scratch: Vec::new(),
-            record: 0,
-            shape: None,
-            learnt: None,
-            columns: columns.declared.clone(),
-        }
+        let wanted = Wanted::new(&columns.declared);
+        let members = Members { wanted, scratch: Vec::new(), record: 0, shape: None, learnt: None };
+        Self { frame: Frame::new(columns, topic), members }
     }
+}
 
-    /// Adds the record's values as row `row` of `cells`. What is left there after an error is the caller's to take back.
+impl Members {
+    /// Fills the row from the record's value.
     #[inline]
-    fn read(&mut self, record: &Record<'_>, cells: &mut [Cells], row: usize) -> Result<(), Box<Reason>> {
-        let Some(value) = record.value else {
-            return Err(rejection(reason::TOMBSTONE, "the value is null"));
-        };
+    fn read(&mut self, row: &mut Row<'_>, value: &[u8]) -> Result<(), Box<Reason>> {
         self.record += 1;
         let mut reader = Reader {
             scanner: Scanner::new(value),
-            columns: &self.columns,
-            required: &self.required,
+            columns: row.columns,
+            required: row.required,
             wanted: &mut self.wanted,
             scratch: &mut self.scratch,
-            cells,
+            cells: row.cells,
             filled: 0,
             record: self.record,
         };
         let fits = match &mut self.shape {
-            Some(shape) => reader.shaped(shape, row),
+            Some(shape) => reader.shaped(shape, row.index),
             None => Ok(false),
         };
         let read = match fits {
-            Ok(false) => reader.whole(row).map(|()| true),
+            Ok(false) => reader.whole(row.index).map(|()| true),
             fits => fits.map(|_| false),
         };
         let by_scanner = read.map_err(|fault| match fault {
@@ -146,46 +109,24 @@ impl JsonDecoder {
             self.learnt = Some(self.record);
             self.shape = Shape::of(value, &self.wanted);
         }
-        match self.event_time {
-            EventTime::Column(_) => Ok(()),
-            EventTime::Record if record.timestamp.is_some() => Ok(()),
-            EventTime::Record => Err(rejection(reason::MISSING_COLUMN, NO_RECORD_TIME)),
-            EventTime::Undeclared => Err(rejection(reason::MISSING_COLUMN, "the event time is no declared timestamp")),
-        }
+        Ok(())
     }
 }
 
 impl Decode for JsonDecoder {
     fn decode(&mut self, records: Records) -> Decoded {
-        let count = records.len();
-        let cells = self.columns.iter().zip(&self.text_bytes);
-        let mut cells: Vec<Cells> = cells.map(|(column, &bytes)| Cells::new(column.kind, count, bytes)).collect();
-        let mut meta = Meta::new(&self.topic, self.whole, count);
-        let mut rows = Vec::with_capacity(count);
-        let mut rejected = Vec::new();
-        for (index, record) in (0u32..).zip(records.iter()) {
-            let read = self.read(&record, &mut cells, rows.len());
-            match read.and_then(|()| meta.push(&record)) {
-                Ok(()) => rows.push(index),
-                Err(reason) => {
-                    cells.iter_mut().for_each(|cells| cells.truncate(rows.len()));
-                    rejected.push((index, *reason));
-                }
-            }
-        }
-        self.text_bytes = cells.iter().map(Cells::text_bytes).collect();
-        let arrays = cells.into_iter().map(Cells::finish);
-        let arrays = arrays.chain(meta.finish(&mut self.topic, records.partition)).collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays).expect("each column has its type and one length");
-        let event_times = match self.event_time {
-            EventTime::Column(index) => index,
-            EventTime::Record | EventTime::Undeclared => {
-                self.columns.len() + META.iter().position(|&name| name == TIMESTAMP).unwrap_or_default()
-            }
-        };
-        let event_times = batch.column(event_times).as_primitive::<TimestampMicrosecondType>().clone();
-        Decoded { records, rows, batch, event_times, rejected }
+        let Self { frame, members } = self;
+        frame.decode(records, |row, value| members.read(row, value))
     }
+}
+
+/// Whether `text` is one JSON value and nothing else.
+pub(super) fn is_json(text: &[u8]) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    let value = scanner.value();
+    scanner.space();
+    value.is_ok() && scanner.peek().is_none()
 }
 
 /// Adds the value that `bytes` spell as JSON, and as nothing else, to `values`; adds nothing and says false if that is a
@@ -365,11 +306,6 @@ impl Reader<'_> {
         };
         Err(Fault::Reason(rejection(reason::NOT_JSON, text)))
     }
-}
-
-#[cold]
-fn rejection(class: &'static str, text: impl Into<String>) -> Box<Reason> {
-    Box::new(Reason { class, text: text.into() })
 }
 
 #[cold]

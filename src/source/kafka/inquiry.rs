@@ -64,7 +64,7 @@ impl Inquiry {
         let partitions = self.bounds(&partitions)?;
         let id = self.id.get_or_init(|| id).clone();
         let cluster = self.client.client().fetch_cluster_id(ANSWER_TIME).filter(|cluster| !cluster.is_empty());
-        Ok(Topic { name: self.topic.clone(), cluster, id, partitions })
+        Ok(Topic { name: self.topic.clone(), cluster, id, files: Vec::new(), partitions })
     }
 
     fn topic_id(&self) -> Result<Option<String>, Unanswered> {

@@ -19,6 +19,8 @@ GROUP  BY pickup_location";
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineFile {
     pub(crate) name: String,
+    /// The lines of `[source]` itself.
+    pub(crate) format: String,
     /// `[source.kafka]` or `[source.file]`, as text.
     pub(crate) source: String,
     pub(crate) shape: Shape,
@@ -46,6 +48,7 @@ impl PipelineFile {
     fn new(source: String, place: &Place) -> Self {
         Self {
             name: "rides".to_owned(),
+            format: "format = \"json\"".to_owned(),
             source,
             shape: Shape { size: 10 * SECOND, delay: 2 * SECOND, lateness: 20 * SECOND },
             window: "idle_timeout = \"1 hour\"\n".to_owned(),
@@ -57,7 +60,7 @@ impl PipelineFile {
 
     /// The file's text.
     pub(crate) fn text(&self) -> String {
-        let Self { name, source, shape, window, query, sink, sink_lines } = self;
+        let Self { name, format, source, shape, window, query, sink, sink_lines } = self;
         let seconds = |micros: i64| format!("\"{}s\"", micros / SECOND);
         let size =
             if shape.size % MINUTE == 0 { format!("\"{} minutes\"", shape.size / MINUTE) } else { seconds(shape.size) };
@@ -67,7 +70,7 @@ impl PipelineFile {
 name = "{name}"
 
 [source]
-format = "json"
+{format}
 
 {source}
 
@@ -95,6 +98,7 @@ url = "{sink}"
 
     /// Writes it into `folder`.
     pub(crate) fn write(&self, folder: &Path) -> PathBuf {
+        std::fs::create_dir_all(folder).unwrap();
         let path = folder.join(format!("{}.toml", self.name));
         std::fs::write(&path, self.text()).unwrap();
         path
