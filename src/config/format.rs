@@ -99,7 +99,8 @@ pub(super) fn read(
     let words = [("invalid", OnMissing::Invalid), ("null", OnMissing::Null)];
     let on_missing = reader.choice(source, "on_missing", &words);
     let csv = read_csv(reader, &csv, from_files);
-    let message = reader.text(&schema, "message").map(|text| text.value);
+    let message = reader.text(&schema, "message").or_else(|| reader.text(&registry, "message"));
+    let message = message.map(|text| text.value);
     let schemas = match (registry.is_there(), schema.is_there()) {
         (true, true) => {
             let wrong = "schemas come from [source.registry] or from [source.schema]";

@@ -60,6 +60,7 @@ pub(super) const KEYS: &[Key] = &[
     key("source.registry", "certificate", r#"certificate = "client.pem""#),
     key("source.registry", "key", r#"key = "client.key""#),
     key("source.registry", "subject", r#"subject = "rides-value""#),
+    key("source.registry", "message", r#"message = "rides.v1.Ride""#),
     key("source.registry", "unknown_timeout", r#"unknown_timeout = "30 seconds""#),
     key("column", "type", r#"type = "text""#),
     key("column", "path", r#"path = "ride.fare.total""#),

@@ -1,5 +1,6 @@
 //! The declared columns of a stream: names, places in the record, types, and their Arrow schema.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -58,6 +59,25 @@ impl ColumnType {
             Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
             Self::Timestamp(_) => timestamp_type(),
             Self::Date => DataType::Date32,
+        }
+    }
+}
+
+impl fmt::Display for ColumnType {
+    /// As `[source.columns]` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::Bool => f.write_str("bool"),
+            Self::Int => f.write_str("int"),
+            Self::Float => f.write_str("float"),
+            Self::Decimal { precision, scale } => write!(f, "decimal({precision}, {scale})"),
+            Self::Timestamp(TimestampForm::Rfc3339) => f.write_str("timestamp"),
+            Self::Timestamp(TimestampForm::EpochSeconds) => f.write_str("timestamp(s)"),
+            Self::Timestamp(TimestampForm::EpochMillis) => f.write_str("timestamp(ms)"),
+            Self::Timestamp(TimestampForm::EpochMicros) => f.write_str("timestamp(us)"),
+            Self::Date => f.write_str("date"),
+            Self::Json => f.write_str("json"),
         }
     }
 }

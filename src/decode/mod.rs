@@ -74,7 +74,7 @@ pub struct Settings {
     pub on_missing: schemas::OnMissing,
     /// Where schemas come from.
     pub origin: schemas::Origin,
-    /// Which message of a schema file records are.
+    /// Which message of a schema file records are, or tells the columns of a registry's schema.
     pub message: Option<String>,
 }
 

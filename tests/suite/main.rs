@@ -3,7 +3,8 @@
 //! Nothing needs to be installed: brokers are librdkafka's mock cluster, sinks local folders. With
 //! `WINDROW_TEST_KAFKA` (bootstrap servers) and `WINDROW_TEST_S3_ENDPOINT`, `_BUCKET`, `_REGION`, `_ACCESS_KEY_ID` and
 //! `_SECRET_ACCESS_KEY` set, the same tests run over those servers, too; with `WINDROW_TEST_POSTGRES` (a `postgres://`
-//! address), those that need a database. What is left out says so.
+//! address), those that need a database; with `WINDROW_TEST_REGISTRY` (its address), those that need a schema registry.
+//! What is left out says so.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -28,6 +29,7 @@ mod instances;
 mod kill;
 mod load;
 mod looking;
+mod registry;
 mod runbook;
 mod replay;
 mod secrets;

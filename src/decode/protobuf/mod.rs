@@ -118,18 +118,12 @@ fn unusable(id: Option<SchemaId>, why: &str) -> Box<Reason> {
     rejection(reason::UNKNOWN_SCHEMA, format!("{which}: {why}"))
 }
 
-/// The columns that a schema's message tells, in its order: the named one, the first of a registry's schema, or the
-/// only one of a file.
+/// The columns that a schema's message tells, in its order: the named one, or the only one.
 ///
 /// # Errors
-/// What is wrong with the schema.
-pub fn told(schema: &SchemaText, message: Option<&str>, of_registry: bool) -> Result<Vec<Told>, String> {
-    let compiled = compile(schema)?;
-    let message = match message {
-        None if of_registry => compiled.at(&[0]).ok_or("it has no message")?,
-        name => compiled.named(name)?,
-    };
-    Ok(schema::told(&message))
+/// What is wrong with the schema, or that it has several messages and none is named.
+pub fn told(schema: &SchemaText, message: Option<&str>) -> Result<Vec<Told>, String> {
+    Ok(schema::told(&compile(schema)?.named(message)?))
 }
 
 /// Which of a schema's messages follows: a path of indexes, of which the most usual, the first message, is one byte.

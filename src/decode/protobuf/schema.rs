@@ -93,7 +93,7 @@ impl Schema {
             None => match messages.as_slice() {
                 [one] => Ok(one.clone()),
                 [] => Err("it has no message".to_owned()),
-                _ => Err(format!("it has several messages; name one of {}", names())),
+                _ => Err(format!("it has several messages; write message = \"…\" with one of {}", names())),
             },
         }
     }

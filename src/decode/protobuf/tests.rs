@@ -254,7 +254,7 @@ fn the_message_index_says_which_message_it_is() {
 
 #[test]
 fn the_schema_tells_the_columns() {
-    let told = told(&schema(), Some("rides.v1.Ride"), false).unwrap();
+    let told = told(&schema(), Some("rides.v1.Ride")).unwrap();
     let of = |name: &str| told.iter().find(|told| told.name == name).unwrap().column.clone();
     assert_eq!(of("at"), Ok((ColumnType::Timestamp(TimestampForm::Rfc3339), true)));
     assert_eq!(of("zone"), Ok((ColumnType::Text, false)));
@@ -263,8 +263,8 @@ fn the_schema_tells_the_columns() {
     assert_eq!(of("stops"), Ok((ColumnType::Json, false)));
     assert!(of("fare").unwrap_err().contains("decimal(p, s)"));
     assert!(of("raw").is_err());
-    let error = super::told(&schema(), None, false).unwrap_err();
-    assert_eq!(error, "it has several messages; name one of rides.v1.Other, rides.v1.Ride");
+    let error = super::told(&schema(), None).unwrap_err();
+    assert_eq!(error, "it has several messages; write message = \"…\" with one of rides.v1.Other, rides.v1.Ride");
 }
 
 #[test]

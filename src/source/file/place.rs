@@ -93,7 +93,7 @@ impl Place {
                 let meta = path.metadata().map_err(cannot)?;
                 if !meta.is_dir() {
                     // A pipe has no size that says anything.
-                    let bytes = meta.is_file().then(|| meta.len());
+                    let bytes = meta.is_file().then_some(meta.len());
                     return Ok(vec![Found { name: path.display().to_string(), bytes }]);
                 }
                 let mut found = Vec::new();

@@ -47,11 +47,10 @@ pub async fn prepare(pipeline: &mut Pipeline, clock: Clock, patience: Option<Dur
             (Arc::new(schema), format!("schema registry {}, subject {subject}", registry.url))
         }
     };
-    let of_registry = matches!(schemas, SchemaSource::Registry(_));
     let message = pipeline.reading.settings.message.as_deref();
     let told = match pipeline.format.name {
         "avro" => avro::told(&schema),
-        _ => protobuf::told(&schema, message, of_registry),
+        _ => protobuf::told(&schema, message),
     };
     let told = told.map_err(|why| SourceError::Invalid(format!("{place}: {why}")))?;
     complete(pipeline, &told, &place).await
