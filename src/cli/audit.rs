@@ -10,8 +10,9 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::SinkArgs;
 use super::terminal::{Terminal, grouped};
+use super::{PATIENCE, SinkArgs};
+use crate::clock::Clock;
 use crate::config::Pipeline;
 use crate::error::{Error, Kind};
 use crate::log::LogError;
@@ -24,6 +25,7 @@ use crate::sink::format::FileFormat;
 use crate::sink::layout;
 use crate::sink::state::{self, digest};
 use crate::sink::store::Store;
+use crate::source::registry::prepare::prepare;
 
 /// The command.
 #[derive(Debug, clap::Args)]
@@ -55,7 +57,10 @@ struct Findings {
 
 impl Audit {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<(), Error> {
-        let pipeline = self.replay.as_deref().map(Pipeline::load).transpose()?;
+        let mut pipeline = self.replay.as_deref().map(Pipeline::load).transpose()?;
+        if let Some(pipeline) = &mut pipeline {
+            prepare(pipeline, Clock::system(), Some(PATIENCE)).await?;
+        }
         let store = self.sink.open()?;
         let Some(newest) = newest(&store).await? else {
             return Err(LogError::Invalid(format!("sink {store}: there is no log; has a pipeline run here?")).into());

@@ -126,10 +126,15 @@ impl Query {
         columns: &Columns,
         tables: &BTreeMap<String, PathBuf>,
     ) -> Result<BTreeSet<String>, QueryError> {
-        let planned = plan::plan(sql, columns, tables).await?;
-        let split = split::split(&planned, columns)?;
-        let expressions = split.filters.iter().chain(&split.inputs);
-        Ok(expressions.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect())
+        bounds::few_words(sql)?;
+        let (sql, columns, tables) = (sql.to_owned(), columns.clone(), tables.clone());
+        let names = async move || {
+            let planned = plan::plan(&sql, &columns, &tables).await?;
+            let split = split::split(&planned, &columns)?;
+            let expressions = split.filters.iter().chain(&split.inputs);
+            Ok(expressions.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect())
+        };
+        bounds::on_a_deep_stack(names).await
     }
 
     /// What an open window keeps.
