@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::handover::HandoverError;
 use crate::load::LoadError;
 use crate::log::LogError;
+use crate::poll::PollError;
 use crate::query::QueryError;
 use crate::sink::SinkError;
 use crate::source::SourceError;
@@ -59,6 +60,9 @@ pub enum Error {
     /// The command that published files are handed to.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// The poll of an HTTP API.
+    #[error(transparent)]
+    Poll(#[from] PollError),
     /// The operator asked to stop before the run had begun; nothing is wrong.
     #[error("stopped before the run began")]
     Stopped,
@@ -80,6 +84,7 @@ impl Error {
             Self::Log(error) => error.kind(),
             Self::Load(error) => error.kind(),
             Self::Handover(error) => error.kind(),
+            Self::Poll(error) => error.kind(),
         }
     }
 }

@@ -16,4 +16,5 @@ pub mod pipeline;
 pub mod telemetry;
 pub mod load;
 pub mod handover;
+pub mod poll;
 pub mod cli;

@@ -11,12 +11,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::FileArg;
 use super::run::{open_decoder, open_source};
 use super::status::counted;
 use super::table::table;
+use super::{FileArg, poll};
 use crate::clock::Clock;
 use crate::config::Pipeline;
+use crate::config::poll::PollFile;
 use crate::error::Error;
 use crate::log::store::newest;
 use crate::pipeline::{turn, writer};
@@ -52,6 +53,9 @@ impl Check {
         let clock = Clock::system();
         if self.init.is_asked() {
             self.init.write(&self.file.file, self.sample, clock).await?;
+        }
+        if PollFile::is_one(&self.file.file) {
+            return poll::check(&self.file.file, self.offline).await;
         }
         let mut pipeline = Pipeline::load(&self.file.file)?;
         prepare(&mut pipeline, clock, Some(super::PATIENCE)).await?;

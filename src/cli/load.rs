@@ -71,7 +71,9 @@ impl Load {
         if self.sink.sink.starts_with("postgres") {
             return Err(Error::Usage("first the sink, then --into with the database's address".to_owned()));
         }
-        let target = Target::parse(&self.into.0, std::env::var("PGPASSWORD").ok())?;
+        let target = Target::parse(&self.into.0, std::env::var("PGPASSWORD").ok());
+        let target =
+            target.map_err(|error| Error::Usage(format!("--into: {error}, with the password in PGPASSWORD")))?;
         let store = self.sink.open()?;
         let clock = Clock::system();
         let options = Options { table: self.table, create: self.create, patient: self.follow };

@@ -14,6 +14,7 @@ mod listen;
 mod on_batch;
 mod shells;
 pub mod load;
+pub mod poll;
 pub mod run;
 pub mod status;
 pub mod why;
@@ -84,6 +85,8 @@ enum Command {
     Audit(audit::Audit),
     /// Find, and with --delete clear away, what crashed runs left in a sink
     Gc(gc::Gc),
+    /// Poll an HTTP API on a schedule into a topic and a history store
+    Poll(poll::Poll),
     /// Write generated records
     Generate(generate::Generate),
     /// Write completions for a shell to standard output
@@ -194,6 +197,7 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Load(command) => command.run(&terminal).await,
         Command::Audit(command) => command.run(&terminal).await,
         Command::Gc(command) => command.run().await,
+        Command::Poll(command) => command.run().await,
         Command::Generate(command) => command.run(&terminal),
         Command::Completions(command) => command.run(),
         Command::Man => shells::man(),

@@ -106,15 +106,7 @@ const USUAL: &[&str] = &[
 
 /// The section as a whole, `None` where something is wrong.
 pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<KafkaConfig> {
-    let brokers = reader.required(section, "brokers").and_then(|text| {
-        // A password may stand before the @: nothing of the value is shown.
-        if text.value.contains('@') {
-            let instead = "write host:port, and sasl.username and sasl.password in properties";
-            reader.problem(&text.at, format!("{}: an address has no credentials", text.key), instead);
-            return None;
-        }
-        checked(reader, &text, brokers)
-    });
+    let brokers = read_brokers(reader, section);
     let topic = reader.required(section, "topic").and_then(|text| checked(reader, &text, topic));
     let group = reader.required(section, "group").and_then(|text| checked(reader, &text, group));
     let start = match reader.text(section, "start") {
@@ -142,7 +134,19 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Kaf
     Some(KafkaConfig { brokers: brokers?, topic: topic?, group: group?, start: start?, properties, headers: false })
 }
 
-fn checked<T>(reader: &mut Reader<'_>, text: &Text, check: fn(&str) -> Result<T, TextError>) -> Option<T> {
+/// The key `brokers` of a section.
+pub(super) fn read_brokers(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String> {
+    let text = reader.required(section, "brokers")?;
+    // A password may stand before the @: nothing of the value is shown.
+    if text.value.contains('@') {
+        let instead = "write host:port, and sasl.username and sasl.password in properties";
+        reader.problem(&text.at, format!("{}: an address has no credentials", text.key), instead);
+        return None;
+    }
+    checked(reader, &text, brokers)
+}
+
+pub(super) fn checked<T>(reader: &mut Reader<'_>, text: &Text, check: fn(&str) -> Result<T, TextError>) -> Option<T> {
     match check(&text.value) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -184,7 +188,7 @@ fn brokers(text: &str) -> Result<String, TextError> {
     Ok(brokers.join(","))
 }
 
-fn topic(text: &str) -> Result<String, TextError> {
+pub(super) fn topic(text: &str) -> Result<String, TextError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let wrong = if text.is_empty() {
         "a topic needs a name"
@@ -226,7 +230,7 @@ fn start(text: &str) -> Result<Start, TextError> {
 }
 
 /// Refuses what is not the user's to set, and what librdkafka does not take. Values are never shown.
-fn check_property(reader: &mut Reader<'_>, name: &str, text: &Text) {
+pub(super) fn check_property(reader: &mut Reader<'_>, name: &str, text: &Text) {
     let oauth_file = name.starts_with("sasl.oauthbearer.") && name.ends_with(".file");
     if let Some((_, key)) = SET_BY.iter().find(|(owned, _)| *owned == name) {
         return reader.problem(

@@ -1,5 +1,5 @@
 //! Every key of a pipeline file, with how it is written: the one list that unknown keys, missing keys and wrong types
-//! are told from.
+//! are told from. A poll file has a list of its own.
 
 /// A key.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub(super) like: &'static str,
 }
 
-const fn key(section: &'static str, name: &'static str, like: &'static str) -> Key {
+pub(super) const fn key(section: &'static str, name: &'static str, like: &'static str) -> Key {
     Key { section, name, like }
 }
 
@@ -85,12 +85,12 @@ pub(super) const KEYS: &[Key] = &[
     key("sink", "late_size", r#"late_size = "16 MiB""#),
 ];
 
-/// The names of a section's keys.
-pub(super) fn of(section: &str) -> impl Iterator<Item = &'static str> {
-    KEYS.iter().filter(move |key| key.section == section).map(|key| key.name)
+/// The names of a section's keys, out of the list of a kind of file.
+pub(super) fn of<'s>(keys: &'static [Key], section: &'s str) -> impl Iterator<Item = &'static str> + use<'s> {
+    keys.iter().filter(move |key| key.section == section).map(|key| key.name)
 }
 
 /// How a key is written.
-pub(super) fn like(section: &str, name: &str) -> &'static str {
-    KEYS.iter().find(|key| key.section == section && key.name == name).map_or("", |key| key.like)
+pub(super) fn like(keys: &'static [Key], section: &str, name: &str) -> &'static str {
+    keys.iter().find(|key| key.section == section && key.name == name).map_or("", |key| key.like)
 }

@@ -10,6 +10,7 @@ mod keys;
 mod kafka;
 mod near;
 mod place;
+pub mod poll;
 mod read;
 mod reader;
 #[cfg(test)]
@@ -214,17 +215,8 @@ impl Pipeline {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| ConfigError(format!("{file}: {error}")))?;
-        let text = match std::str::from_utf8(&bytes) {
-            _ if bytes.len() > LARGEST => return Err(too_large(&file)),
-            Ok(text) => text,
-            Err(error) => {
-                let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-                return Err(ConfigError(format!("{file}:{line}: not UTF-8; save the file as UTF-8")));
-            }
-        };
-        Self::parse(text, &file, &|name| std::env::var(name).ok())
+        let (text, file) = text_of(path)?;
+        Self::parse(&text, &file, &|name| std::env::var(name).ok())
     }
 
     /// Reads a pipeline file's text. `file` is its path: problems are told under it, and reference tables lie relative
@@ -265,6 +257,21 @@ impl Pipeline {
         let json = serde_json::to_vec(&meaning).expect("text and numbers are always JSON");
         Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// A file's text, and its path as people see it.
+fn text_of(path: &Path) -> Result<(String, String), ConfigError> {
+    let file = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| ConfigError(format!("{file}: {error}")))?;
+    if bytes.len() > LARGEST {
+        return Err(too_large(&file));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
+        ConfigError(format!("{file}:{line}: not UTF-8; save the file as UTF-8"))
+    })?;
+    Ok((text, file))
 }
 
 fn too_large(file: &str) -> ConfigError {

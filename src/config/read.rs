@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{Env, Reader, Section, Text};
 use super::{
     ConfigError, Emit, FileConfig, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig,
-    asked, columns, format, kafka, near, place,
+    asked, columns, format, kafka, keys, near, place,
 };
 use crate::decode::column::{Column, ColumnType, Columns, PartType, TIMESTAMP, Whole};
 use crate::decode::{FORMATS, PARQUET, RAW};
@@ -23,7 +23,7 @@ const HOUR: i64 = 60 * MINUTE;
 
 /// A pipeline out of a file's text.
 pub(super) fn pipeline(text: &str, file: &str, env: Env<'_>) -> Result<Pipeline, ConfigError> {
-    let mut reader = Reader::new(file, text, env);
+    let mut reader = Reader::new(file, text, env, keys::KEYS);
     let (document, errors) = DeTable::parse_recoverable(text);
     let whole = reader.parse(&document, &errors);
     let pipeline = if whole { read(&mut reader, &document, file) } else { None };
@@ -109,7 +109,12 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
 }
 
 /// A section that may not be missing.
-fn needed<'t>(reader: &mut Reader<'_>, root: &Section<'t>, name: &'static str, kind: &'static str) -> Section<'t> {
+pub(super) fn needed<'t>(
+    reader: &mut Reader<'_>,
+    root: &Section<'t>,
+    name: &'static str,
+    kind: &'static str,
+) -> Section<'t> {
     let section = reader.section(root, name, kind);
     if !section.is_there() {
         reader.problem(&section.at(), format!("[{name}] is missing"), format!("add a section [{name}]"));
@@ -117,7 +122,7 @@ fn needed<'t>(reader: &mut Reader<'_>, root: &Section<'t>, name: &'static str, k
     section
 }
 
-fn checked_name(reader: &mut Reader<'_>, text: Text) -> Option<String> {
+pub(super) fn checked_name(reader: &mut Reader<'_>, text: Text) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if text.value.is_empty() || text.value.len() > 100 || text.value.starts_with('-') || !text.value.chars().all(legal)
     {

@@ -8,8 +8,12 @@ use std::ops::{Range, RangeInclusive};
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigError, keys, near};
+use super::keys::{self, Key};
+use super::{ConfigError, near};
 use crate::time::text::{self, TextError};
+
+/// The kinds of tables whose names are the user's.
+const NAMED: [&str; 2] = ["column", "field"];
 
 /// What tells the value of an environment variable.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -19,12 +23,14 @@ pub(super) struct Reader<'e> {
     file: &'e str,
     text: &'e str,
     env: Env<'e>,
+    /// Every key of this kind of file.
+    keys: &'static [Key],
     problems: Vec<(usize, String)>,
 }
 
 /// A table of the file, empty where the file has none.
 pub(super) struct Section<'t> {
-    /// Its name in [`keys::KEYS`].
+    /// Its name in the list of keys.
     kind: &'static str,
     /// Its name to people.
     shown: String,
@@ -55,6 +61,11 @@ impl<'t> Section<'t> {
         self.at.clone()
     }
 
+    /// Where one of its members stands.
+    pub(super) fn place_of(&self, name: &str) -> Option<Range<usize>> {
+        self.member(name).map(|(at, _)| at)
+    }
+
     /// Its members in the file's order.
     pub(super) fn members(&self) -> Vec<(&'t str, Range<usize>, &'t DeValue<'t>)> {
         let Some(table) = self.table else { return Vec::new() };
@@ -75,8 +86,13 @@ impl<'t> Section<'t> {
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(file: &'e str, text: &'e str, env: Env<'e>) -> Self {
-        Self { file, text, env, problems: Vec::new() }
+    pub(super) fn new(file: &'e str, text: &'e str, env: Env<'e>, keys: &'static [Key]) -> Self {
+        Self { file, text, env, keys, problems: Vec::new() }
+    }
+
+    /// How a key is written.
+    fn like(&self, section: &str, name: &str) -> &'static str {
+        keys::like(self.keys, section, name)
     }
 
     /// `FILE:LINE` of a place.
@@ -108,7 +124,7 @@ impl<'e> Reader<'e> {
             return self.note(&text.at, format!("{shown}: {error}"));
         }
         let (section, name) = text.key.rsplit_once('.').unwrap_or(("", &text.key));
-        let like = Some(keys::like(section, name)).filter(|like| !like.is_empty());
+        let like = Some(self.like(section, name)).filter(|like| !like.is_empty());
         let instead = like.map_or_else(|| "correct it there".to_owned(), |like| format!("it must read like {like}"));
         self.problem(&text.at, format!("{shown}: the environment's value does not fit"), instead);
     }
@@ -158,7 +174,7 @@ impl<'e> Reader<'e> {
                 section
             }
             Some((at, value)) => {
-                self.mistyped(&at, &shown, "a section", value, keys::like(parent.kind, name));
+                self.mistyped(&at, &shown, "a section", value, self.like(parent.kind, name));
                 Section { kind, shown, table: None, at }
             }
             None => Section { kind, shown, table: None, at: parent.at.clone() },
@@ -173,14 +189,26 @@ impl<'e> Reader<'e> {
         at: &Range<usize>,
         table: &'t DeTable<'t>,
     ) -> Section<'t> {
-        let section = Section { kind: "column", shown: parent.key(name), table: Some(table), at: at.clone() };
+        self.named("column", parent, name, at, table)
+    }
+
+    /// A table whose name is the user's: a column, or a field of a poll file.
+    pub(super) fn named<'t>(
+        &mut self,
+        kind: &'static str,
+        parent: &Section<'t>,
+        name: &str,
+        at: &Range<usize>,
+        table: &'t DeTable<'t>,
+    ) -> Section<'t> {
+        let section = Section { kind, shown: parent.key(name), table: Some(table), at: at.clone() };
         self.know(&section);
         section
     }
 
     /// Refuses keys that nobody knows; sections without known keys hold names of their own.
     fn know(&mut self, section: &Section<'_>) {
-        let known: Vec<_> = keys::of(section.kind).collect();
+        let known: Vec<_> = keys::of(self.keys, section.kind).collect();
         if known.is_empty() {
             return;
         }
@@ -188,9 +216,9 @@ impl<'e> Reader<'e> {
             if known.contains(&name) {
                 continue;
             }
-            let elsewhere = keys::KEYS.iter().find(|key| key.name == name && key.section != "column");
+            let elsewhere = self.keys.iter().find(|key| key.name == name && !NAMED.contains(&key.section));
             let instead = match elsewhere {
-                _ if section.kind == "column" => near::hint(name, &known),
+                _ if NAMED.contains(&section.kind) => near::hint(name, &known),
                 Some(key) if key.section.is_empty() => "it belongs at the top of the file".to_owned(),
                 Some(key) => format!("it belongs in [{}]", key.section),
                 None => near::hint(name, &known),
@@ -214,7 +242,7 @@ impl<'e> Reader<'e> {
                 Some(Text { value: raw.clone(), raw, key, at })
             }
             other => {
-                self.mistyped(&at, &key, "text", other, keys::like(section.kind, name));
+                self.mistyped(&at, &key, "text", other, self.like(section.kind, name));
                 None
             }
         }
@@ -224,7 +252,7 @@ impl<'e> Reader<'e> {
     pub(super) fn required(&mut self, section: &Section<'_>, name: &'static str) -> Option<Text> {
         if section.is_there() && section.member(name).is_none() {
             let wrong = format!("{} is missing", section.key(name));
-            self.problem(&section.at, wrong, format!("write {}", keys::like(section.kind, name)));
+            self.problem(&section.at, wrong, format!("write {}", self.like(section.kind, name)));
         }
         self.text(section, name)
     }
@@ -234,11 +262,33 @@ impl<'e> Reader<'e> {
         match section.member(name) {
             Some((_, DeValue::Boolean(flag))) => *flag,
             Some((at, other)) => {
-                self.mistyped(&at, &section.key(name), "true or false", other, keys::like(section.kind, name));
+                self.mistyped(&at, &section.key(name), "true or false", other, self.like(section.kind, name));
                 false
             }
             None => false,
         }
+    }
+
+    /// A whole number.
+    pub(super) fn count(
+        &mut self,
+        section: &Section<'_>,
+        name: &'static str,
+        default: u32,
+        within: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        let Some((at, value)) = section.member(name) else { return Some(default) };
+        let key = section.key(name);
+        let DeValue::Integer(number) = value else {
+            self.mistyped(&at, &key, "a whole number", value, self.like(section.kind, name));
+            return None;
+        };
+        let found = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|count| within.contains(count));
+        if found.is_none() {
+            let instead = format!("write {} to {}", within.start(), within.end());
+            self.problem(&at, format!("{key} = {}: out of range", number.as_str()), instead);
+        }
+        found
     }
 
     /// One of a few words; the first is the default.
@@ -353,6 +403,11 @@ impl<'e> Reader<'e> {
             }
         }
     }
+
+    /// A text that was read before, in pieces.
+    pub(super) fn pieces(&self, text: &Text) -> Vec<Piece> {
+        pieces(&text.raw, self.env).unwrap_or_default()
+    }
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {
@@ -366,32 +421,51 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// A part of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// As the file has it.
+    Plain(String),
+    /// What the environment puts in, and the variable's name.
+    Env { name: String, value: String },
+}
+
 /// `${NAME}` is the environment's value, `$${` a literal `${`.
-fn expand(raw: &str, env: Env<'_>) -> Result<String, TextError> {
-    let mut out = String::new();
+fn pieces(raw: &str, env: Env<'_>) -> Result<Vec<Piece>, TextError> {
+    let mut out = Vec::new();
+    let mut plain = String::new();
     let mut rest = raw;
     while let Some(at) = rest.find("${") {
         if rest[..at].ends_with('$') {
-            out += &rest[..at - 1];
-            out += "${";
+            plain += &rest[..at - 1];
+            plain += "${";
             rest = &rest[at + 2..];
             continue;
         }
-        out += &rest[..at];
+        plain += &rest[..at];
         let Some((name, after)) = rest[at + 2..].split_once('}') else {
             return Err(TextError::new("${ without its }", "write ${NAME}, or $${ for a literal ${"));
         };
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if name.is_empty() || !plain || name.starts_with(|c: char| c.is_ascii_digit()) {
+        let known = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if name.is_empty() || !known || name.starts_with(|c: char| c.is_ascii_digit()) {
             let wrong = format!("${{{}}} is no name of the environment", name.escape_debug());
             return Err(TextError::new(wrong, "write ${NAME}, or $${ for a literal ${"));
         }
         let missing =
             || TextError::new(format!("the environment has no {name}"), format!("set {name} before the start"));
-        out += &env(name).ok_or_else(missing)?;
+        out.push(Piece::Plain(std::mem::take(&mut plain)));
+        out.push(Piece::Env { name: name.to_owned(), value: env(name).ok_or_else(missing)? });
         rest = after;
     }
-    Ok(out + rest)
+    out.push(Piece::Plain(plain + rest));
+    Ok(out)
+}
+
+fn expand(raw: &str, env: Env<'_>) -> Result<String, TextError> {
+    let text = |piece| match piece {
+        Piece::Plain(text) | Piece::Env { value: text, .. } => text,
+    };
+    Ok(pieces(raw, env)?.into_iter().map(text).collect())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::trouble::{Trouble, judge};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may leave bytes unacknowledged before the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(60);
-const LIKE: &str = "write it like postgres://USER@HOST:5432/DATABASE, with the password in PGPASSWORD";
+const LIKE: &str = "write it like postgres://USER@HOST:5432/DATABASE";
 
 /// A PostgreSQL database.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Target {
     /// # Errors
     /// If it cannot be read. The error does not repeat it.
     pub fn parse(address: &str, password: Option<String>) -> Result<Self, LoadError> {
-        let invalid = |what: &str| LoadError::Invalid(format!("--into: {what}; {LIKE}"));
+        let invalid = |what: &str| LoadError::Invalid(format!("{what}; {LIKE}"));
         if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
             return Err(invalid("this is no PostgreSQL address"));
         }
@@ -126,6 +126,19 @@ impl Target {
             }
         });
         Ok(client)
+    }
+
+    /// A new connection, for those to whom every error is alike.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn client(&self) -> Result<Client, String> {
+        self.connect().await.map_err(Trouble::into_text)
+    }
+
+    /// What an error that came while `doing` something means, in a line.
+    pub(crate) fn told(&self, doing: &str, error: &tokio_postgres::Error) -> String {
+        self.trouble(doing, error).into_text()
     }
 
     pub(super) fn trouble(&self, doing: &str, error: &tokio_postgres::Error) -> Trouble {

@@ -18,6 +18,16 @@ pub(super) enum Trouble {
     Stop(Error),
 }
 
+impl Trouble {
+    /// What there is to say.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Away(text) => text,
+            Self::Stop(error) => error.to_string(),
+        }
+    }
+}
+
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Self::Stop(error)

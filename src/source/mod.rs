@@ -4,6 +4,7 @@ pub mod embedded;
 pub mod file;
 pub mod kafka;
 pub mod produce;
+pub mod publish;
 pub mod registry;
 
 use std::collections::BTreeMap;

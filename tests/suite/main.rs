@@ -32,6 +32,7 @@ mod looking;
 mod registry;
 mod runbook;
 mod replay;
+mod poll;
 mod secrets;
 mod secure;
 mod source;

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use windrow::source::embedded;
@@ -46,6 +46,11 @@ impl Broker {
 
     pub(crate) fn servers(&self) -> &str {
         &self.servers
+    }
+
+    /// Whether it is a mock cluster, which can be told to be away.
+    pub(crate) fn is_mock(&self) -> bool {
+        self.mock.is_some()
     }
 
     /// Cuts a mock cluster's connections, or mends them.
@@ -104,6 +109,32 @@ impl Broker {
         let failed = Arc::new(AtomicU64::new(0));
         let inner = config.create_with_context(Deliveries(failed.clone())).unwrap();
         Producer { topic: topic.to_owned(), inner, failed }
+    }
+
+    /// Partition, key and value of every record in a topic, in the order of the partitions.
+    pub(crate) fn records(&self, topic: &str, partitions: i32) -> Vec<(i32, String, String)> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", "records").set("enable.auto.commit", "false").create().unwrap();
+        let mut wanted = TopicPartitionList::new();
+        let mut left = 0;
+        for partition in 0..partitions {
+            let (_, end) = eventually("a partition's end", PATIENCE, || {
+                consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).ok()
+            });
+            left += end;
+            wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&wanted).unwrap();
+        let mut found = Vec::new();
+        while i64::try_from(found.len()).unwrap() < left {
+            let record = consumer.poll(PATIENCE).expect("a record that the topic holds");
+            // A mock cluster's end may be told before its records are.
+            let Ok(record) = record else { continue };
+            let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
+            found.push((record.partition(), text(record.key()), text(record.payload())));
+        }
+        found.sort_by_key(|(partition, ..)| *partition);
+        found
     }
 
     /// The offsets that the group has committed, by partition; what it has not committed is not there.

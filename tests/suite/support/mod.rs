@@ -1,5 +1,6 @@
 //! What the tests stand on: a binary to run, brokers to read from, places to write to, and the truth to compare with.
 
+pub(crate) mod api;
 pub(crate) mod broker;
 pub(crate) mod forge;
 pub(crate) mod pipeline;
