@@ -24,6 +24,7 @@ pub(super) const KEYS: &[Key] = &[
     key("", "query", "[query]"),
     key("", "tables", "[tables]"),
     key("", "sink", "[sink]"),
+    key("", "limits", "[limits]"),
     key("source", "format", r#"format = "json""#),
     key("source", "key", r#"key = "text""#),
     key("source", "value", r#"value = "bytes""#),
@@ -83,6 +84,7 @@ pub(super) const KEYS: &[Key] = &[
     key("sink", "target_file_size", r#"target_file_size = "256 MiB""#),
     key("sink", "late_interval", r#"late_interval = "15 minutes""#),
     key("sink", "late_size", r#"late_size = "16 MiB""#),
+    key("limits", "memory", r#"memory = "512 MiB""#),
 ];
 
 /// The names of a section's keys, out of the list of a kind of file.

@@ -59,6 +59,8 @@ pub struct Pipeline {
     pub tables: BTreeMap<String, PathBuf>,
     /// Where results go.
     pub sink: SinkConfig,
+    /// Bytes of memory for open windows and for closing them; what does not fit is kept in the sink.
+    pub memory: u64,
 }
 
 /// Where records come from.

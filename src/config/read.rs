@@ -91,6 +91,8 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     let tables = read_tables(reader, &tables, file);
     let sink = needed(reader, &root, "sink", "sink");
     let sink = read_sink(reader, &sink);
+    let limits = reader.section(&root, "limits", "limits");
+    let memory = reader.bytes(&limits, "memory", 512 << 20, 16 << 20..=1 << 40);
     let (sql, sql_place) = sql?;
     Some(Pipeline {
         name: name?,
@@ -105,6 +107,7 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
         sql_place,
         tables,
         sink: sink?,
+        memory: memory?,
     })
 }
 

@@ -53,13 +53,15 @@ pub struct Closing {
     pub states: Vec<State>,
 }
 
-/// A partial result: pieces the log has, then batches that it does not have.
+/// A partial result: pieces the store has, then batches that it does not have.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Pieces in the store that still count.
     pub stored: Vec<Chunk>,
     /// Batches beyond them.
     pub fresh: Vec<RecordBatch>,
+    /// Whether the batches become a run of groups: they are held in memory no more once it is stored.
+    pub run: bool,
 }
 
 /// A window that takes more records.
@@ -90,18 +92,26 @@ impl OpenPart {
     /// The partial result as the next entry will name it: what is stored already is not written again.
     pub(super) fn snapshot(&mut self) -> Result<State, QueryError> {
         if !self.dirty {
-            return Ok(State { stored: self.stored.clone(), fresh: Vec::new() });
+            return Ok(State { stored: self.stored.clone(), fresh: Vec::new(), run: false });
         }
-        let snapshot = self.partial.snapshot()?;
-        let stored = if snapshot.replaces { Vec::new() } else { self.stored.clone() };
-        Ok(State { stored, fresh: snapshot.batches })
+        self.result()
     }
 
     /// The partial result for closing: from memory as far as it is there.
     fn result(&mut self) -> Result<State, QueryError> {
         let snapshot = self.partial.snapshot()?;
-        let stored = if snapshot.replaces { Vec::new() } else { self.stored.clone() };
-        Ok(State { stored, fresh: snapshot.batches })
+        let stored = if snapshot.replaces { self.runs().collect() } else { self.stored.clone() };
+        Ok(State { stored, fresh: snapshot.batches, run: false })
+    }
+
+    /// The partial result as the next entry will name it when memory runs short: what is held becomes a run.
+    pub(super) fn sealed(&mut self) -> Result<State, QueryError> {
+        let sealed = self.partial.seal()?;
+        Ok(State { stored: self.runs().collect(), fresh: sealed.batches, run: true })
+    }
+
+    pub(super) fn runs(&self) -> impl Iterator<Item = Chunk> + '_ {
+        self.stored.iter().filter(|chunk| chunk.run.is_some()).cloned()
     }
 }
 

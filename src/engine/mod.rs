@@ -14,7 +14,7 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::{Emit, OnQuiet, WindowConfig};
@@ -50,6 +50,9 @@ pub struct Engine {
     invalid: Vec<Kept>,
     kept_bytes: usize,
     counts: Counts,
+    /// Bytes of partial results in memory, and how many there may be.
+    held: usize,
+    limit: usize,
 }
 
 /// A window that still takes records.
@@ -71,6 +74,8 @@ struct OpenPart {
     stored: Vec<Chunk>,
     /// Whether there is more than the log has.
     dirty: bool,
+    /// Bytes it was last seen to hold.
+    bytes: usize,
 }
 
 /// Rows of one batch that go to the same place.
@@ -98,11 +103,20 @@ impl Engine {
             invalid: Vec::new(),
             kept_bytes: 0,
             counts: Counts::default(),
+            held: 0,
+            limit: usize::MAX,
         }
     }
 
+    /// The same engine, which wants a commit when its partial results take more than `limit` bytes: groups are cut off
+    /// as runs then, until half of that is left.
+    #[must_use]
+    pub fn bounded(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
     /// An engine that goes on where `entry` stopped. `load` gives the batches of a state piece; it is asked for the
-    /// pieces of groups only, rows stay where they are.
+    /// pieces of groups only, and not for runs: those and rows stay where they are.
     ///
     /// # Errors
     /// If a piece is not what the query saves.
@@ -124,16 +138,19 @@ impl Engine {
                 let partial = match engine.query.keeps() {
                     Keeps::Rows => engine.query.partial(),
                     Keeps::Groups => {
-                        let saved: Vec<_> = part.chunks.iter().flat_map(&mut load).collect();
+                        let held = part.chunks.iter().filter(|chunk| chunk.run.is_none());
+                        let saved: Vec<_> = held.flat_map(&mut load).collect();
                         engine.query.restore(&saved)?
                     }
                 };
-                let state = OpenPart { partial, tally: part.tally, stored: part.chunks.clone(), dirty: false };
+                let stored = part.chunks.clone();
+                let state = OpenPart { partial, tally: part.tally, stored, dirty: false, bytes: 0 };
                 parts.insert((part.partition, part.late), state);
             }
             let state = Open { window: open.window, published: open.published, parts };
             engine.windows.insert(open.window.start, state);
         }
+        engine.measure();
         Ok(engine)
     }
 
@@ -280,10 +297,49 @@ impl Engine {
                 tally: share.tally,
                 stored: Vec::new(),
                 dirty: true,
+                bytes: 0,
             }),
         };
         part.dirty = true;
-        part.partial.add(prepared, &share.rows)
+        part.partial.add(prepared, &share.rows)?;
+        let bytes = part.partial.bytes();
+        self.held = self.held - part.bytes + bytes;
+        part.bytes = bytes;
+        Ok(())
+    }
+
+    /// Looks anew how much is held.
+    fn measure(&mut self) {
+        self.held = 0;
+        for part in self.windows.values_mut().flat_map(|open| open.parts.values_mut()) {
+            part.bytes = part.partial.bytes();
+            self.held += part.bytes;
+        }
+    }
+
+    /// The parts to be cut off as runs, the largest ones, if more is held than may be.
+    fn excess(&self) -> BTreeSet<(Timestamp, Partition, bool)> {
+        let mut excess = BTreeSet::new();
+        if self.held <= self.limit || self.query.keeps() == Keeps::Rows {
+            return excess;
+        }
+        let places = |open: &Open| {
+            let parts = open.parts.iter();
+            parts
+                .map(|(&(partition, late), part)| (part.bytes, (open.window.start, partition, late)))
+                .collect::<Vec<_>>()
+        };
+        let mut parts: Vec<_> = self.windows.values().flat_map(places).collect();
+        parts.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left = self.held;
+        for (bytes, place) in parts {
+            if left <= self.limit / 2 {
+                break;
+            }
+            left -= bytes;
+            excess.insert(place);
+        }
+        excess
     }
 
     /// Everything of `partition` below `position` has been delivered.
@@ -424,13 +480,20 @@ impl Engine {
     /// Bytes that only a commit can move out of memory: rows of raw windows, late and invalid records.
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
-        let rows = match self.query.keeps() {
-            Keeps::Rows => {
-                self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum()
-            }
-            Keeps::Groups => 0,
-        };
+        let rows = if self.query.keeps() == Keeps::Rows { self.held } else { 0 };
         rows + self.kept_bytes
+    }
+
+    /// Bytes of partial results in memory, about.
+    #[must_use]
+    pub fn state_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Whether partial results take more memory than they may: a commit makes room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.held > self.limit
     }
 
     /// What there is to commit now. It has to be committed, or the engine dropped: late and invalid records move out.
@@ -449,6 +512,7 @@ impl Engine {
             counts: self.counts.clone(),
         };
         let (lateness, early) = (self.config.allowed_lateness, self.config.emit == Emit::Early);
+        let excess = self.excess();
         let has = |boundary: Timestamp| self.watermark.is_some_and(|watermark| boundary <= watermark);
         for open in self.windows.values_mut() {
             let last = has(open.window.end.plus(lateness));
@@ -472,7 +536,9 @@ impl Engine {
             if !last {
                 let mut pieces = Vec::new();
                 for (&(partition, late), part) in &mut open.parts {
-                    pieces.push(PieceOf { partition, late, tally: part.tally, state: part.snapshot()? });
+                    let is_excess = excess.contains(&(open.window.start, partition, late));
+                    let state = if is_excess { part.sealed()? } else { part.snapshot()? };
+                    pieces.push(PieceOf { partition, late, tally: part.tally, state });
                 }
                 cut.open.push(cut::StaysOpen { window: open.window, published: open.published, pieces });
             }
@@ -487,6 +553,7 @@ impl Engine {
                 state.committed(claim);
             }
         }
+        let rows = self.query.keeps() == Keeps::Rows;
         let mut open: BTreeMap<Timestamp, _> = entry.windows.iter().map(|open| (open.window.start, open)).collect();
         self.windows.retain(|start, state| {
             let Some(logged) = open.remove(start) else { return false };
@@ -495,11 +562,15 @@ impl Engine {
                 if let Some(state) = state.parts.get_mut(&(part.partition, part.late)) {
                     state.stored.clone_from(&part.chunks);
                     state.dirty = false;
-                    state.partial.forget_saved();
+                    // Rows are read from the store when the window closes, and so are groups if all are in runs.
+                    if rows || part.chunks.iter().all(|chunk| chunk.run.is_some()) {
+                        state.partial.forget();
+                    }
                 }
             }
             true
         });
+        self.measure();
         self.counts = Counts::default();
         self.kept_bytes = 0;
         self.closing_all = false;

@@ -109,6 +109,11 @@ fn spec() -> impl Strategy<Value = Spec> {
     ]
 }
 
+/// Bytes for open windows: enough, a few groups, or none at all.
+fn memory() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(512 << 20), 2_000..40_000u64, Just(1)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..3usize, 1..20usize).prop_map(|(partition, count)| Step::Deliver { partition, count }),
@@ -174,7 +179,7 @@ struct World<'a> {
 impl<'a> World<'a> {
     async fn new(pipeline: &'a Pipeline, query: Arc<Query>, topic: &'a Topic) -> Self {
         let store = Store::over(Arc::new(InMemory::new()), Clock::system());
-        let mut engine = Engine::new(pipeline.window.clone(), query.clone());
+        let mut engine = Engine::new(pipeline.window.clone(), query.clone()).bounded(pipeline.memory as usize / 2);
         for partition in topic.events.keys() {
             engine.add_partition(*partition, Offset(0), true);
         }
@@ -251,7 +256,9 @@ impl<'a> World<'a> {
             pieces.insert((chunk.object.clone(), chunk.offset), batches);
         }
         let load = |chunk: &log::entry::Chunk| pieces[&(chunk.object.clone(), chunk.offset)].clone();
-        self.engine = Engine::restore(self.pipeline.window.clone(), self.query.clone(), entry, load).unwrap();
+        self.engine = Engine::restore(self.pipeline.window.clone(), self.query.clone(), entry, load)
+            .unwrap()
+            .bounded(self.pipeline.memory as usize / 2);
     }
 
     async fn finish(mut self) -> (Entry, Found, BTreeMap<Partition, Vec<Raise>>) {
@@ -371,9 +378,11 @@ proptest! {
         early in any::<bool>(),
         lateness in prop_oneof![Just("0s"), Just("5 minutes"), Just("25 minutes")],
         rows in any::<bool>(),
+        memory in memory(),
     ) {
         let sql = if rows { ROWS } else { GROUPS };
-        let pipeline = pipeline(if early { "early" } else { "final" }, lateness, sql);
+        let mut pipeline = pipeline(if early { "early" } else { "final" }, lateness, sql);
+        pipeline.memory = if rows { pipeline.memory } else { memory };
         let topic = topic(&specs);
         let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps));
         agree(&entry, &found, &truth)?;
@@ -386,6 +395,7 @@ proptest! {
         other in prop::collection::vec(step(), 0..40),
         early in any::<bool>(),
         rows in any::<bool>(),
+        memory in memory(),
     ) {
         // Idleness is the one thing that may make a difference.
         let steps = |steps: &[Step]| -> Vec<Step> {
@@ -396,6 +406,8 @@ proptest! {
         let topic = topic(&specs);
         let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps(&one)));
         agree(&entry, &found, &truth)?;
+        let mut pipeline = pipeline;
+        pipeline.memory = if rows { pipeline.memory } else { memory };
         let (_, again, _) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps(&other)));
         prop_assert_eq!(found.files, again.files);
         prop_assert_eq!(found.late, again.late);
@@ -524,6 +536,59 @@ fn records_that_come_together_after_a_pause_make_each_other_not_late() {
         world.step(&Step::Deliver { partition: 1, count: 59 }).await;
         let (entry, found, raised) = world.finish().await;
         assert_eq!((entry.totals.aggregated, entry.totals.too_late), (120, 0));
+        agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
+    });
+}
+
+/// Sixty commits bring a record each, and the log names few pieces.
+#[test]
+fn small_pieces_of_rows_are_merged() {
+    let specs = vec![vec![good(0, 1); 120]];
+    let mut pipeline = pipeline("final", "0s", ROWS);
+    pipeline.window.watermark_delay = 60 * MINUTE;
+    let topic = topic(&specs);
+    runtime().block_on(async {
+        let mut world = World::new(&pipeline, planned(ROWS), &topic).await;
+        let mut most = 0;
+        for _ in 0..120 {
+            world.step(&Step::Deliver { partition: 0, count: 1 }).await;
+            world.step(&Step::Commit).await;
+            let parts = world.newest.entry.windows.iter().flat_map(|open| &open.parts);
+            most = most.max(parts.map(|part| part.chunks.len()).max().unwrap_or_default());
+        }
+        assert!((5..=8).contains(&most), "{most} pieces");
+        let (entry, found, raised) = world.finish().await;
+        agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
+    });
+}
+
+/// Groups that do not fit are named by the log, run by run, and never held again.
+#[test]
+fn groups_beyond_the_limit_wait_in_runs() {
+    let specs = vec![vec![good(0, 1); 120]];
+    let mut pipeline = pipeline("final", "0s", GROUPS);
+    pipeline.window.watermark_delay = 60 * MINUTE;
+    pipeline.memory = 1;
+    let topic = topic(&specs);
+    runtime().block_on(async {
+        let mut world = World::new(&pipeline, planned(GROUPS), &topic).await;
+        let mut most = 0;
+        for count in 0..120 {
+            world.step(&Step::Deliver { partition: 0, count: 1 }).await;
+            assert!(world.engine.is_full());
+            world.step(&Step::Commit).await;
+            assert!(!world.engine.is_full() && world.engine.state_bytes() == 0);
+            if count % 7 == 0 {
+                world.step(&Step::Restart).await;
+                assert_eq!(world.engine.state_bytes(), 0, "runs are not read back");
+            }
+            for part in world.newest.entry.windows.iter().flat_map(|open| &open.parts) {
+                let runs: BTreeSet<_> = part.chunks.iter().map(|chunk| chunk.run.unwrap()).collect();
+                most = most.max(runs.len());
+            }
+        }
+        assert!((5..=8).contains(&most), "{most} runs");
+        let (entry, found, raised) = world.finish().await;
         agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
     });
 }

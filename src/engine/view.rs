@@ -64,15 +64,10 @@ impl Engine {
         self.quiet.is_some()
     }
 
-    /// Groups of open windows, those of each partition by themselves; none where the query keeps rows.
+    /// Groups of open windows, those of each partition and each run by themselves; none where the query keeps rows.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.groups()).sum()
-    }
-
-    /// Bytes of partial results in memory, about.
-    #[must_use]
-    pub fn state_bytes(&self) -> usize {
-        self.windows.values().flat_map(|open| open.parts.values()).map(|part| part.partial.bytes()).sum()
+        let parts = self.windows.values().flat_map(|open| open.parts.values());
+        parts.map(|part| part.partial.groups() + part.runs().map(|run| run.rows as usize).sum::<usize>()).sum()
     }
 }

@@ -263,6 +263,10 @@ pub struct Chunk {
     pub rows: u64,
     /// SHA-256 of the piece, in hex.
     pub sha256: String,
+    /// Of groups, the number of the run that this is the next piece of: sorted by the group columns, and no longer held
+    /// in memory. Rows, and the groups that are in memory, have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
 }
 
 /// Records that wait in the state until they are worth a file.

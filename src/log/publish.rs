@@ -18,7 +18,9 @@ use crate::sink::state::digest;
 use crate::sink::store::{Created, Store};
 
 /// Files in flight at once.
-const CONCURRENT: usize = 8;
+const CONCURRENT: u64 = 8;
+/// Bytes of files in flight at once, if each is as large as the largest.
+const IN_FLIGHT: u64 = 64 << 20;
 
 /// Proof that an entry and everything it names is published. Only [`publish`] makes one.
 #[derive(Debug)]
@@ -144,7 +146,9 @@ pub async fn publish(store: &Store, committed: &Committed) -> Result<Published, 
         return Ok(Published { next });
     }
     let files = entry.files.iter().map(|file| publish_file(store, file, committed.payload.get(&file.path)));
-    futures::stream::iter(files).buffer_unordered(CONCURRENT).try_collect::<()>().await?;
+    let largest = entry.files.iter().map(|file| file.bytes).max().unwrap_or_default().max(1);
+    let at_once = usize::try_from((IN_FLIGHT / largest).clamp(1, CONCURRENT)).unwrap_or(1);
+    futures::stream::iter(files).buffer_unordered(at_once).try_collect::<()>().await?;
     match store.create(&key, feed.into()).await? {
         Created::Ours => Ok(Published { next }),
         Created::Theirs(_) => Err(taken(store, &key)),

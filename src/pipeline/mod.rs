@@ -2,10 +2,13 @@
 
 mod observer;
 mod open;
+mod pace;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 pub mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +40,14 @@ const BREATH: i64 = 200_000;
 const LAST_LOOK: Duration = Duration::from_secs(5);
 /// Microseconds between two looks at everything there is to see.
 const DETAIL_EVERY: i64 = 250_000;
-/// Bytes that wait in memory for a commit before one is made at once.
-const UNSAVED_LIMIT: usize = 64 << 20;
+/// Bytes that wait in memory for a commit before one is made at once, and the part of the memory for windows that they
+/// may be.
+const UNSAVED_LIMIT: u64 = 64 << 20;
+const UNSAVED: u64 = 8;
+/// The part of the memory for windows that groups may take; the rest is for saving and closing them.
+const GROUPS: u64 = 2;
+/// The part of it, as state in memory or in the store, from which on partitions that are far ahead wait for the others.
+const AHEAD: u64 = 4;
 
 /// How a run ends by itself.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +125,11 @@ struct Run {
     waiting: Option<String>,
     /// When everything there is to see was last shown.
     shown_at: Option<Timestamp>,
+    /// Partitions that wait for the others, and when that was last thought about.
+    paused: BTreeSet<Partition>,
+    /// Bytes of open windows in the store.
+    stored: u64,
+    paced_at: Option<Timestamp>,
     committed_at: Timestamp,
     /// How long the last commit took, in microseconds.
     cost: i64,
@@ -143,6 +157,7 @@ impl Run {
             if self.wants_commit(now) {
                 self.commit(Ending::GOES_ON).await?;
             }
+            self.pace(now)?;
             self.show(now);
         }
     }
@@ -156,7 +171,10 @@ impl Run {
             }
             Event::Ends { asked, ends } => {
                 for (partition, end) in ends {
-                    self.engine.observe_end(partition, end, asked);
+                    // A partition that is not being read is not idle, even if there is nothing to read.
+                    if !(self.paused.contains(&partition) && self.engine.position(partition) == Some(end)) {
+                        self.engine.observe_end(partition, end, asked);
+                    }
                     self.newest_ends.insert(partition, end);
                 }
             }
@@ -236,10 +254,38 @@ impl Run {
         !self.ends.is_empty() && self.ends.iter().all(|(&partition, &end)| is_read(partition, end))
     }
 
+    /// Pauses the partitions that are far ahead of the others, while open windows take much.
+    fn pace(&mut self, now: Timestamp) -> Result<(), Error> {
+        let held = self.stored.max(self.engine.state_bytes() as u64);
+        let is_much = held > self.parts.pipeline.memory / AHEAD;
+        let recently = self.paced_at.is_some_and(|paced| now.0.saturating_sub(paced.0) < DETAIL_EVERY);
+        if self.paused.is_empty() && !is_much || !self.paused.is_empty() && recently {
+            return Ok(());
+        }
+        self.paced_at = Some(now);
+        let mut ahead = BTreeSet::new();
+        if is_much {
+            let standings = self.engine.view_partitions().map(|(partition, view)| {
+                let has_more = self.newest_ends.get(&partition).is_none_or(|&end| view.position < end);
+                (partition, pace::Standing { watermark: view.watermark, has_more })
+            });
+            ahead = pace::ahead(&standings.collect(), &self.parts.pipeline.window.windows);
+        }
+        if ahead != self.paused {
+            tracing::debug!(?ahead, "partitions that wait for the others");
+        }
+        // A source may not have been able to at once.
+        self.parts.source.pause(&ahead)?;
+        self.paused = ahead;
+        Ok(())
+    }
+
     fn wants_commit(&self, now: Timestamp) -> bool {
         let since = now.0.saturating_sub(self.committed_at.0);
         let interval = self.parts.pipeline.sink.commit_interval.max(self.cost.saturating_mul(10));
-        self.engine.unsaved_bytes() > UNSAVED_LIMIT
+        let unsaved = self.engine.unsaved_bytes() as u64;
+        unsaved > UNSAVED_LIMIT.min(self.parts.pipeline.memory / UNSAVED)
+            || self.engine.is_full()
             || (self.engine.is_due() && since >= BREATH.max(self.cost.saturating_mul(4)))
             || (self.engine.is_dirty() && since >= interval)
             || since >= HEARTBEAT
@@ -266,6 +312,7 @@ impl Run {
         observer.took(Took { commit: logged.0 - started.0, publish: at.0 - logged.0, at });
         observer.committed(&stored.entry);
         self.newest = stored.clone();
+        self.stored = pace::stored(&self.newest.entry);
         // Windows have gone: what was shown of them is no longer so.
         self.shown_at = None;
         self.committed_at = self.parts.clock.now();

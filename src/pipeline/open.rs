@@ -1,9 +1,9 @@
 //! Beginning a run: from nothing, or from where the log stands. There is no other recovery than this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::turn::wait_for_turn;
-use super::{Options, Parts, Run};
+use super::{GROUPS, Options, Parts, Run, pace};
 use crate::config::{OnDataLoss, SourceConfig};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -45,6 +45,7 @@ impl Run {
             },
             None => begin(&mut parts, &topic).await?,
         };
+        let engine = engine.bounded(usize::try_from(parts.pipeline.memory / GROUPS).unwrap_or(usize::MAX));
         let known = newest.as_ref().map(|stored| known_records(&stored.entry, &topic)).unwrap_or_default();
         let began: BTreeMap<Partition, Offset> = engine.positions().collect();
         let ends = topic.partitions.iter();
@@ -74,6 +75,7 @@ impl Run {
         parts.source.assign(&from.collect()).await?;
         parts.observer.opened(&newest.entry);
         let committed_at = parts.clock.now();
+        let stored = pace::stored(&newest.entry);
         Ok(Self {
             parts,
             identity,
@@ -85,6 +87,9 @@ impl Run {
             began,
             waiting: None,
             shown_at: None,
+            paused: BTreeSet::new(),
+            stored,
+            paced_at: None,
             committed_at,
             cost: 0,
         })
@@ -123,6 +128,9 @@ async fn resume(parts: &mut Parts, stored: &Stored, topic: &Topic) -> Result<Eng
     let mut pieces: BTreeMap<(String, u64), Vec<_>> = BTreeMap::new();
     if parts.query.keeps() == Keeps::Groups {
         for chunk in entry.windows.iter().flat_map(|open| &open.parts).flat_map(|part| &part.chunks) {
+            if chunk.run.is_some() {
+                continue;
+            }
             pieces.insert((chunk.object.clone(), chunk.offset), state::read(&parts.store, chunk).await?);
         }
     }

@@ -1,24 +1,48 @@
-//! Sums that never wrap: an integer sum is taken as a wide decimal and narrowed when the window closes, where a
-//! result that does not fit is an error. DataFusion's own integer sum wraps around silently.
+//! Sums that never wrap and never depend on order. An integer sum is taken as a wide decimal and narrowed when the
+//! window closes, where a result that does not fit is an error: DataFusion's own wraps around silently. Sums and means of
+//! doubles are those of [`super::float`].
 
 use arrow::datatypes::DataType;
 use datafusion::common::Column;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, cast};
 
+use super::float;
+
 /// Wide enough for any 64-bit integer; its sum has ten digits more.
 const WIDE: DataType = DataType::Decimal128(20, 0);
 
-/// Rewrites every `SUM` over integers in `plan`; names and types of all columns stay as they were.
-pub(super) fn widen_sums(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Rewrites every `SUM` and `AVG` in `plan` that is not exact as it stands; names and types of all columns stay as they
+/// were.
+pub(super) fn exact_sums(plan: LogicalPlan) -> Result<LogicalPlan> {
     let widened = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Aggregate(aggregate) => widen(aggregate),
+        LogicalPlan::Aggregate(aggregate) => widen(of_floats(aggregate)?),
         other => Ok(Transformed::no(other)),
     })?;
     // Nodes above hold schemas of their own, which are the same still.
     Ok(widened.data)
+}
+
+fn of_floats(mut aggregate: Aggregate) -> Result<Aggregate> {
+    for expr in &mut aggregate.aggr_expr {
+        let replaced = expr.clone().transform_down(|expr| match expr {
+            Expr::AggregateFunction(mut function) if !function.params.distinct => {
+                let of_float = match function.params.args.as_slice() {
+                    [arg] => arg.get_type(aggregate.input.schema())? == DataType::Float64,
+                    _ => false,
+                };
+                let exact = float::exact(function.func.name()).filter(|_| of_float);
+                let is_exact = exact.is_some();
+                function.func = exact.unwrap_or(function.func);
+                Ok(Transformed::new(Expr::AggregateFunction(function), is_exact, TreeNodeRecursion::Jump))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        *expr = replaced.data;
+    }
+    Ok(aggregate)
 }
 
 fn widen(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {

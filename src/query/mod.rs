@@ -7,14 +7,19 @@
 
 mod bounds;
 mod exact;
+mod float;
 mod headers;
 mod lower;
+mod merge;
 mod partial;
 mod plan;
+mod sort;
 mod split;
+mod spool;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod total;
 mod upper;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +30,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
+use futures::{StreamExt, stream};
 
 use crate::decode::column::Columns;
 use crate::error::Kind;
 use lower::Lower;
 pub use lower::Prepared;
+pub use merge::Pieces;
 use partial::Grouping;
 pub use partial::{Partial, Snapshot};
 use upper::Upper;
@@ -43,6 +50,9 @@ pub enum QueryError {
     /// The data does not fit the query: an overflow in a window's result.
     #[error("query: {0}")]
     Data(String),
+    /// A window is larger than what the query does with it can take in the memory it is given.
+    #[error("query: {0}")]
+    Large(String),
     /// The engine below failed in a way it should not.
     #[error("query: {0}")]
     Internal(String),
@@ -53,7 +63,7 @@ impl QueryError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) => Kind::Invalid,
+            Self::Invalid(_) | Self::Large(_) => Kind::Invalid,
             Self::Data(_) => Kind::Data,
             Self::Internal(_) => Kind::Internal,
         }
@@ -76,6 +86,17 @@ pub enum Keeps {
     Rows,
     /// Partial aggregates by group.
     Groups,
+}
+
+/// Rows of a piece that is made of what is in memory.
+const PIECE_ROWS: usize = 16_384;
+
+/// One partition's share of a window that is closed piece by piece.
+pub struct Share<'a> {
+    /// What is not in memory: of groups, runs as [`Partial::seal`] made them; of rows, all of them as one.
+    pub saved: Vec<Pieces<'a>>,
+    /// What is in memory, and comes after it.
+    pub fresh: Vec<RecordBatch>,
 }
 
 /// A query, planned and split.
@@ -110,7 +131,10 @@ impl Query {
         let split = split::split(&planned, columns)?;
         let lower = Lower::new(&planned.state, &columns.schema(), &split)?;
         let grouping = match split.groups {
-            Some(ref groups) => Some(Arc::new(Grouping::new(&planned.state, lower.schema(), groups)?)),
+            Some(ref groups) => {
+                let first = upper::key_order(&split);
+                Some(Arc::new(Grouping::new(&planned.state, lower.schema(), groups, &first)?))
+            }
             None => None,
         };
         let upper = Upper::new(planned.state, &split)?;
@@ -181,6 +205,45 @@ impl Query {
             None => states.into_iter().flatten().collect(),
         };
         self.upper.run(window).await
+    }
+
+    /// The same as [`Query::close`], row by row, of a window that is too large to be held: it is read as it is wanted.
+    /// What runs over the whole window takes `memory` bytes at most, and temporary files.
+    ///
+    /// # Errors
+    /// Also from the pieces: [`QueryError::Data`] if an aggregate does not fit its type, [`QueryError::Large`] if the memory
+    /// does not suffice.
+    pub fn close_by_pieces<'a>(&'a self, shares: Vec<Share<'a>>, memory: u64) -> Result<Pieces<'a>, QueryError> {
+        let mut runs: Vec<Pieces<'a>> = Vec::new();
+        for share in shares {
+            runs.extend(share.saved);
+            for batch in share.fresh {
+                let batch = match &self.grouping {
+                    Some(grouping) => grouping.sorted(batch).map_err(internal)?,
+                    None => batch,
+                };
+                let starts = (0..batch.num_rows()).step_by(PIECE_ROWS);
+                runs.push(
+                    stream::iter(starts)
+                        .map(move |at| Ok(batch.slice(at, PIECE_ROWS.min(batch.num_rows() - at))))
+                        .boxed(),
+                );
+            }
+        }
+        let window = match &self.grouping {
+            Some(grouping) => merge::merge(grouping, runs, merge::Into::Result)?,
+            None => stream::iter(runs).flatten().boxed(),
+        };
+        Ok(self.upper.run_by_pieces(window, memory))
+    }
+
+    /// Several runs of one share as one run.
+    ///
+    /// # Errors
+    /// Of a query that keeps rows, which have no runs.
+    pub fn join<'a>(&self, runs: Vec<Pieces<'a>>) -> Result<Pieces<'a>, QueryError> {
+        let grouping = self.grouping.as_ref().ok_or_else(|| QueryError::Internal("rows have no runs".to_owned()))?;
+        merge::merge(grouping, runs, merge::Into::State)
     }
 
     /// The split in words, a line each.

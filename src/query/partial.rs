@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::RowConverter;
 use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
@@ -18,12 +19,14 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::lower::Prepared;
 use super::split::{Groups, input_name};
-use super::{QueryError, internal, told};
+use super::{QueryError, internal, sort, told};
 
 /// How inputs become groups.
 pub(super) struct Grouping {
     /// The group keys' columns.
     keys: SchemaRef,
+    /// The order in which the keys decide the order of groups.
+    order: Vec<usize>,
     aggregates: Vec<Aggregate>,
 }
 
@@ -32,7 +35,8 @@ struct Aggregate {
     /// Arguments, then what FIRST_VALUE and the like order by.
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
-    states: usize,
+    /// The types of the columns that its partial result is saved in.
+    states: Vec<DataType>,
 }
 
 /// One partition's share of a window.
@@ -124,11 +128,22 @@ impl Partial {
         }
     }
 
-    /// The last snapshot is saved: rows in it need not be held any more.
-    pub fn forget_saved(&mut self) {
-        if let Kept::Rows(rows) = &mut self.kept {
-            rows.fresh.clear();
-            rows.bytes = 0;
+    /// The share of groups as a run, to be saved and then forgotten: each group once, in order.
+    ///
+    /// # Errors
+    /// If the machinery fails.
+    pub fn seal(&mut self) -> std::result::Result<Snapshot, QueryError> {
+        if let Kept::Groups(table) = &mut self.kept {
+            table.sort().map_err(internal)?;
+        }
+        self.snapshot()
+    }
+
+    /// The last snapshot is saved where it is read from when the window closes: it need not be held any more.
+    pub fn forget(&mut self) {
+        match &mut self.kept {
+            Kept::Groups(table) => (table.tables, table.saved) = (None, None),
+            Kept::Rows(rows) => *rows = Rows::default(),
         }
     }
 
@@ -174,11 +189,12 @@ impl Rows {
 }
 
 impl Grouping {
-    /// `inputs` is the schema of [`Prepared::inputs`].
+    /// `inputs` is the schema of [`Prepared::inputs`]; the keys that are `first` decide the order of groups first.
     pub(super) fn new(
         state: &SessionState,
         inputs: &SchemaRef,
         groups: &Groups,
+        first: &[usize],
     ) -> std::result::Result<Self, QueryError> {
         let logical = DFSchema::try_from(inputs.as_ref().clone()).map_err(internal)?;
         let aggregates = groups.aggregates.iter().map(|expr| {
@@ -188,11 +204,48 @@ impl Grouping {
             let LoweredAggregate { aggregate: function, filter, .. } = lowered.with_name(name).build()?;
             let mut arguments = function.expressions();
             arguments.extend(function.order_bys().iter().map(|sort| sort.expr.clone()));
-            let states = function.state_fields()?.len();
+            let states = function.state_fields()?.iter().map(|field| field.data_type().clone()).collect();
             Ok(Aggregate { function, arguments, filter, states })
         });
         let aggregates = aggregates.collect::<Result<_>>().map_err(internal)?;
-        Ok(Self { keys: Arc::new(Schema::new(inputs.fields()[..groups.keys].to_vec())), aggregates })
+        let mut order: Vec<usize> = Vec::new();
+        for key in first.iter().copied().chain(0..groups.keys) {
+            if !order.contains(&key) {
+                order.push(key);
+            }
+        }
+        Ok(Self { keys: Arc::new(Schema::new(inputs.fields()[..groups.keys].to_vec())), order, aggregates })
+    }
+
+    /// Whether there may be more than one group.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// The columns of groups that decide their order, the first one first.
+    pub(super) fn order(&self, groups: &RecordBatch) -> Vec<ArrayRef> {
+        self.order.iter().map(|&key| groups.column(key).clone()).collect()
+    }
+
+    /// What turns [`Grouping::order`] into keys that compare.
+    pub(super) fn converter(&self) -> Result<RowConverter> {
+        Ok(sort::converter(self.order.iter().map(|&key| self.keys.field(key).data_type()))?)
+    }
+
+    /// Groups in their order. Every group is there once, so there is only one such order.
+    pub(super) fn sorted(&self, groups: RecordBatch) -> Result<RecordBatch> {
+        if self.order.is_empty() {
+            return Ok(groups);
+        }
+        Ok(take_record_batch(&groups, &sort::order(&self.order(&groups))?)?)
+    }
+
+    /// Merges saved groups in their order into such groups again.
+    pub(super) fn merged(self: &Arc<Self>, saved: &[RecordBatch]) -> std::result::Result<RecordBatch, QueryError> {
+        let mut table = GroupTable::new(self.clone());
+        saved.iter().try_for_each(|batch| table.merge(batch)).map_err(internal)?;
+        let merged = table.sort().map_err(internal)?;
+        merged.ok_or_else(|| QueryError::Internal("nothing to merge".to_owned()))
     }
 
     fn tables(&self) -> Result<Tables> {
@@ -204,19 +257,24 @@ impl Grouping {
         Ok(Tables { keys, accumulators })
     }
 
-    /// Refuses what is not such a share: the accumulators would panic over columns of another type.
-    fn check(&self, saved: &RecordBatch) -> Result<()> {
-        let mut expected: Vec<DataType> = self.keys.fields().iter().map(|field| field.data_type().clone()).collect();
-        for aggregate in &self.aggregates {
-            expected.extend(aggregate.function.state_fields()?.iter().map(|field| field.data_type().clone()));
+    /// The columns of a saved share as they are saved now: an older version's state of a float sum is one number, which as
+    /// a list of one says the same. Refuses what is no such share: accumulators would panic over columns of another type.
+    fn current(&self, saved: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let refused = || DataFusionError::Internal("the state is not one that this query saves".to_owned());
+        let keys = self.keys.fields().iter().map(|field| field.data_type());
+        let expected: Vec<_> = keys.chain(self.aggregates.iter().flat_map(|aggregate| &aggregate.states)).collect();
+        if expected.len() != saved.num_columns() {
+            return Err(refused());
         }
-        if saved.columns().iter().map(|column| column.data_type()).eq(&expected) {
-            return Ok(());
-        }
-        Err(DataFusionError::Internal("the state is not one that this query saves".to_owned()))
+        let columns = saved.columns().iter().zip(expected).map(|(column, kind)| match (kind, column.data_type()) {
+            (kind, found) if kind == found => Ok(column.clone()),
+            (DataType::List(_), DataType::Float64) => Ok(cast(column, kind)?),
+            _ => Err(refused()),
+        });
+        columns.collect()
     }
 
-    /// Merges shares in their order and finishes the aggregates: keys, then results, one row a group.
+    /// Merges shares in their order and finishes the aggregates: keys, then results, one row a group, in order.
     pub(super) fn result(
         self: &Arc<Self>,
         states: &[Vec<RecordBatch>],
@@ -225,7 +283,8 @@ impl Grouping {
         for batch in states.iter().flatten() {
             table.merge(batch).map_err(internal)?;
         }
-        table.finish().map_err(|error| QueryError::Data(told(&error)))
+        let result = table.finish().map_err(|error| QueryError::Data(told(&error)))?;
+        self.sorted(result).map_err(internal)
     }
 }
 
@@ -338,16 +397,16 @@ impl GroupTable {
     }
 
     fn merge(&mut self, saved: &RecordBatch) -> Result<()> {
-        self.grouping.check(saved)?;
+        let columns = self.grouping.current(saved)?;
         let (grouping, mut groups) = (self.grouping.clone(), std::mem::take(&mut self.groups));
         let tables = self.open()?;
-        let keys = grouping.keys.fields().len();
-        tables.assign(&saved.columns()[..keys], saved.num_rows(), &mut groups)?;
+        let (keys, mut states) = columns.split_at(grouping.keys.fields().len());
+        tables.assign(keys, saved.num_rows(), &mut groups)?;
         let total = tables.len();
-        let mut at = keys;
         for (aggregate, accumulator) in grouping.aggregates.iter().zip(&mut tables.accumulators) {
-            accumulator.merge_batch(&saved.columns()[at..at + aggregate.states], &groups, total)?;
-            at += aggregate.states;
+            let (own, rest) = states.split_at(aggregate.states.len());
+            accumulator.merge_batch(own, &groups, total)?;
+            states = rest;
         }
         self.groups = groups;
         Ok(())
@@ -363,6 +422,14 @@ impl GroupTable {
             }
             self.saved = Some(batch(columns)?);
         }
+        Ok(self.saved.clone())
+    }
+
+    /// The same, in order.
+    fn sort(&mut self) -> Result<Option<RecordBatch>> {
+        self.save()?;
+        let (saved, grouping) = (self.saved.take(), self.grouping.clone());
+        self.saved = saved.map(|saved| grouping.sorted(saved)).transpose()?;
         Ok(self.saved.clone())
     }
 

@@ -80,7 +80,7 @@ pub(super) async fn plan(
     let plan = Optimizer::with_rules(vec![Arc::new(ReplaceDistinctWithAggregate::new())])
         .optimize(plan, &OptimizerContext::new(), |_, _| {})
         .map_err(internal)?;
-    let plan = exact::widen_sums(plan).map_err(internal)?;
+    let plan = exact::exact_sums(plan).map_err(internal)?;
     Ok(Planned { state, stream, plan })
 }
 

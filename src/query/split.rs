@@ -393,7 +393,7 @@ fn folded(expr: Expr) -> Result<Expr> {
     ExprSimplifier::new(context).simplify(expr)
 }
 
-fn is_mergeable(function: &AggregateFunction) -> bool {
+pub(super) fn is_mergeable(function: &AggregateFunction) -> bool {
     let name = function.func.name();
     // A distinct sum adds in the order of a hash set.
     let distinct = !function.params.distinct || name == "count" || name == "min" || name == "max";

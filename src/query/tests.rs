@@ -10,9 +10,10 @@ use arrow::compute::concat_batches;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt, stream};
 use proptest::prelude::*;
 
-use super::{Keeps, Query, QueryError};
+use super::{Keeps, Pieces, Query, QueryError, Share};
 use crate::decode::column::{Column, ColumnType, Columns, TimestampForm, Whole};
 
 fn columns() -> Columns {
@@ -89,12 +90,10 @@ fn windowed(query: &Query, partitions: &[Vec<Row>], size: usize, restart: bool) 
                     saved.clear();
                 }
                 saved.extend(snapshot.batches);
-                partial.forget_saved();
-                if query.keeps() == Keeps::Groups {
-                    partial = query.restore(&saved).unwrap();
-                } else {
-                    partial = query.partial();
-                }
+                partial = match query.keeps() {
+                    Keeps::Groups => query.restore(&saved).unwrap(),
+                    Keeps::Rows => query.partial(),
+                };
             }
         }
         let last = partial.snapshot().unwrap();
@@ -105,6 +104,43 @@ fn windowed(query: &Query, partitions: &[Vec<Row>], size: usize, restart: bool) 
         states.push(saved);
     }
     runtime().block_on(query.close(states)).unwrap()
+}
+
+fn pieces<'a>(batches: Vec<RecordBatch>) -> Pieces<'a> {
+    let rows = |batch: &RecordBatch| -> Vec<_> {
+        (0..batch.num_rows()).step_by(3).map(|at| Ok(batch.slice(at, 3.min(batch.num_rows() - at)))).collect()
+    };
+    stream::iter(batches.iter().flat_map(rows).collect::<Vec<_>>()).boxed()
+}
+
+/// The same, as if memory ended after every second batch: the share is cut off and read again when the window closes.
+/// With `join`, what was cut off is one run by then.
+fn spilled(query: &Query, partitions: &[Vec<Row>], size: usize, join: bool) -> Vec<RecordBatch> {
+    let mut shares = Vec::new();
+    for (partition, rows) in (0i64..).zip(partitions) {
+        let mut partial = query.partial();
+        let mut saved: Vec<Vec<RecordBatch>> = Vec::new();
+        for (index, chunk) in rows.chunks(size).enumerate() {
+            let prepared = query.prepare(&batch(partition, (index * size) as i64, chunk)).unwrap();
+            let all: Vec<u32> = (0..prepared.passed.len() as u32).collect();
+            partial.add(&prepared, &all).unwrap();
+            if index % 2 == 0 {
+                saved.push(partial.seal().unwrap().batches);
+                partial.forget();
+                assert!(partial.snapshot().unwrap().batches.is_empty());
+            }
+        }
+        if query.keeps() == Keeps::Rows {
+            saved = vec![saved.concat()];
+        } else if join && !saved.is_empty() {
+            let runs = saved.into_iter().map(pieces).collect();
+            saved = vec![runtime().block_on(query.join(runs).unwrap().try_collect()).unwrap()];
+        }
+        let saved = saved.into_iter().map(pieces).collect();
+        shares.push(Share { saved, fresh: partial.snapshot().unwrap().batches });
+    }
+    let rows = query.close_by_pieces(shares, 64 << 20).unwrap();
+    runtime().block_on(rows.try_collect()).unwrap()
 }
 
 /// The query run by DataFusion over all rows as one table.
@@ -146,6 +182,19 @@ const QUERIES: [(&str, bool); 14] = [
     ("SELECT k, SUM(amount) AS s FROM t WHERE v > (SELECT AVG(v) FROM t) GROUP BY k ORDER BY k", false),
 ];
 
+/// Those that leave much of the order open.
+const LOOSE: [&str; 9] = [
+    "SELECT k, COUNT(*) AS n, SUM(f / 3) AS s, AVG(f / 7) AS a, AVG(v) AS b FROM t GROUP BY k",
+    "SELECT v, k, MIN(at) AS first, COUNT(DISTINCT f) AS kinds FROM t GROUP BY k, v, amount",
+    "SELECT COUNT(*) AS n FROM t GROUP BY k, v",
+    "SELECT k, COUNT(*) AS n FROM t GROUP BY k, v HAVING COUNT(*) < 3",
+    "SELECT k, v, COUNT(*) AS n FROM t GROUP BY k, v ORDER BY n LIMIT 7",
+    "SELECT k, v, f FROM t ORDER BY k",
+    "SELECT *, v + 1 AS w FROM t WHERE v > 0",
+    "SELECT SUM(f) AS s, FIRST_VALUE(k) AS k FROM t WHERE v > 5",
+    "SELECT k, STDDEV(f) AS d FROM t GROUP BY k, v",
+];
+
 fn row() -> impl Strategy<Value = Row> {
     (0..40i64, prop::option::weighted(0.9, 0..4u8), prop::option::weighted(0.9, -9..9i64), 0..100i64, -900..900i64)
         .prop_map(|(time, key, value, float, cents)| Row { time, key, value, float: float as f64 / 64.0, cents })
@@ -170,6 +219,20 @@ proptest! {
                 text.lines().filter(|line| line.starts_with('|')).skip(1).map(|line| line.replace(' ', "")).collect()
             };
             prop_assert_eq!(bare(shown(&found)), bare(shown(&expected)), "{}", sql);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_changes_no_bit(
+        partitions in prop::collection::vec(prop::collection::vec(row(), 1..60), 1..4),
+        size in 1..8usize,
+        other in 1..20usize,
+        join in any::<bool>(),
+    ) {
+        for sql in QUERIES.iter().map(|(sql, _)| *sql).chain(LOOSE) {
+            let query = plan(sql).unwrap();
+            let whole = windowed(&query, &partitions, other, false);
+            prop_assert_eq!(spilled(&query, &partitions, size, join), whole, "{}", sql);
         }
     }
 
@@ -331,5 +394,33 @@ fn what_cannot_be_is_refused_with_a_reason() {
         let error = plan(sql).unwrap_err();
         assert!(matches!(error, QueryError::Invalid(_)), "{sql}: {error:?}");
         assert!(error.to_string().contains(reason), "{sql}: {error}");
+    }
+}
+
+/// What cannot go on in files without changing a bit says what it needs.
+#[test]
+fn a_window_that_is_too_large_for_its_query_is_an_error_and_not_another_result() {
+    let rows: Vec<Row> =
+        (0..40_000).map(|value| Row { key: None, value: Some(value), float: value as f64, ..simple(0) }).collect();
+    for (sql, fits) in [
+        ("SELECT v, MEDIAN(f) AS m FROM t GROUP BY v", false),
+        ("SELECT v, RANK() OVER (ORDER BY f) AS r FROM t", false),
+        ("SELECT v, k, f FROM t ORDER BY f DESC", true),
+    ] {
+        let query = plan(sql).unwrap();
+        let mut partial = query.partial();
+        let prepared = query.prepare(&batch(0, 0, &rows)).unwrap();
+        partial.add(&prepared, &(0..40_000).collect::<Vec<_>>()).unwrap();
+        let fresh = partial.snapshot().unwrap().batches;
+        let close = |memory| {
+            let share = Share { saved: Vec::new(), fresh: fresh.clone() };
+            let pieces = query.close_by_pieces(vec![share], memory).unwrap();
+            runtime().block_on(pieces.try_collect::<Vec<_>>())
+        };
+        let whole = close(1 << 30).unwrap();
+        match close(if fits { 14 << 20 } else { 1 << 20 }) {
+            Ok(found) => assert!(fits && found == whole, "{sql}"),
+            Err(error) => assert!(!fits && error.to_string().contains("does not fit"), "{sql}: {error}"),
+        }
     }
 }

@@ -55,10 +55,13 @@ pub fn probe(nonce: &str, index: usize) -> String {
     format!("{PROBE}/{nonce}-{index}")
 }
 
-/// The key of a commit's state object. `attempt` keeps rival writers apart.
+/// The key of a commit's `index`th state object. `attempt` keeps rival writers apart.
 #[must_use]
-pub fn state(sequence: Sequence, attempt: &str) -> String {
-    format!("{STATE}/{sequence}-{attempt}.arrow")
+pub fn state(sequence: Sequence, attempt: &str, index: usize) -> String {
+    match index {
+        0 => format!("{STATE}/{sequence}-{attempt}.arrow"),
+        index => format!("{STATE}/{sequence}-{attempt}-{index}.arrow"),
+    }
 }
 
 /// The key of a commit's `index`th staged file.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use super::format::{FileFormat, encode};
+use super::format::{Encoder, FileFormat, encode};
 use super::parquet::{Encoded, Form};
 use super::state::{self, StateWriter, digest};
 use super::store::Store;
@@ -22,14 +23,24 @@ use crate::engine::cut::{Closing, Cut, State};
 use crate::engine::kept::{self, Kept};
 use crate::error::Error;
 use crate::log::entry::{
-    ClosedWindow, Entry, FORMAT, File, FileKind, OpenWindow, Part, Sequence, TopicId, Waiting, Writer,
+    Chunk, ClosedWindow, Entry, FORMAT, File, FileKind, OpenWindow, Part, Sequence, TopicId, Waiting, Writer,
 };
 use crate::log::store::Stored;
-use crate::query::{Query, QueryError};
+use crate::query::{Keeps, Pieces, Query, QueryError, Share};
 use crate::record::Timestamp;
 
 /// Objects in flight at once.
 const CONCURRENT: usize = 8;
+/// Parts of the memory for windows: a window up to this one is closed at once, a larger one piece by piece;
+const WHOLE: u64 = 8;
+/// files together up to this one are kept until the commit is complete, others are staged as they are made;
+const KEPT: u64 = 8;
+/// a file is at most about this one;
+const FILE: u64 = 4;
+/// and what runs over a whole window that is large has this one.
+const UPPER: u64 = 2;
+/// So many runs of a share are joined into one.
+const RUNS: usize = 8;
 
 /// What is the same in all entries of a run.
 #[derive(Clone, Debug)]
@@ -111,24 +122,20 @@ pub async fn stage(
     let sequence = before.map_or(Sequence::FIRST, |before| before.entry.sequence.next());
     // A run stages each number once: what it was made for is in the log, or the run is over.
     let attempt: String = identity.writer.id.chars().take(12).collect();
-    let mut saved = StateWriter::new(layout::state(sequence, &attempt));
-    let mut outgoing = Outgoing { sequence, attempt: &attempt, files: Vec::new(), bytes: Vec::new() };
+    let mut saved = StateWriter::new(store, sequence, &attempt, pipeline.memory);
+    let mut outgoing = Outgoing::new(store, sequence, &attempt, pipeline.memory / KEPT);
 
     let mut closed: Vec<ClosedWindow> = Vec::new();
-    for closing in &cut.closings {
-        let (schema, batches) = result(store, query, closing).await?;
-        let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    for closing in cut.closings {
+        let form = Form {
+            target_size: pipeline.sink.target_file_size.min(pipeline.memory / FILE),
+            sorted_by: query.sort_columns().iter().map(|column| column + 2).collect(),
+            metadata: metadata(identity, sequence, &closing),
+        };
         // An empty result has no file, unless it takes the place of one that had rows.
         let first = closed.iter().find(|closed| closed.window == closing.window).map(|closed| closed.rows);
-        if rows > 0 || closing.before.or(first).is_some_and(|before| before > 0) {
-            let form = Form {
-                target_size: pipeline.sink.target_file_size,
-                sorted_by: query.sort_columns().iter().map(|column| column + 2).collect(),
-                metadata: metadata(identity, sequence, closing),
-            };
-            let files = encode(pipeline.sink.format, &schema, &batches, &form)?;
-            outgoing.result(pipeline, closing, files);
-        }
+        let even_empty = closing.before.or(first).is_some_and(|before| before > 0);
+        let rows = publish_window(desk, &closing, &form, even_empty, &mut outgoing).await?;
         closed.push(ClosedWindow {
             window: closing.window,
             revision: closing.revision,
@@ -136,7 +143,7 @@ pub async fn stage(
             by: closing.by,
             complete: closing.complete,
             rows,
-            inputs: closing.inputs.clone(),
+            inputs: closing.inputs,
         });
     }
 
@@ -145,8 +152,7 @@ pub async fn stage(
         let just_closed = closed.iter().find(|closed| closed.window == open.window).map(|closed| closed.rows);
         let mut parts = Vec::new();
         for piece in open.pieces {
-            let mut chunks = piece.state.stored;
-            chunks.extend(saved.push(&piece.state.fresh)?);
+            let chunks = save(desk, piece.state, &mut saved).await?;
             parts.push(Part { partition: piece.partition, late: piece.late, tally: piece.tally, chunks });
         }
         windows.push(OpenWindow { window: open.window, published: just_closed.or(open.published), parts });
@@ -156,42 +162,48 @@ pub async fn stage(
         let folder = if kind == FileKind::Late { layout::LATE } else { layout::INVALID };
         let held = waiting.cloned().unwrap_or_default();
         let fresh = if fresh.is_empty() {
-            Vec::new()
+            None
         } else {
             let batch = kept::batch(&identity.topic.name, fresh, pipeline.columns.whole.headers);
-            vec![batch.map_err(|error| SinkError::Internal(format!("cannot keep {folder} records: {error}")))?]
+            Some(batch.map_err(|error| SinkError::Internal(format!("cannot keep {folder} records: {error}")))?)
         };
-        let since = held.since.or((!fresh.is_empty()).then_some(now));
+        let since = held.since.or(fresh.as_ref().map(|_| now));
         let size = held.chunks.iter().map(|chunk| chunk.bytes).sum::<u64>()
             + fresh.iter().map(|batch| batch.get_array_memory_size() as u64).sum::<u64>();
         let old = since.is_some_and(|since| now.0.saturating_sub(since.0) >= pipeline.sink.late_interval);
         let worth_it = ending.flush == Flush::Now || old || size >= pipeline.sink.late_size;
         if since.is_none() || !worth_it {
             let mut chunks = held.chunks;
-            chunks.extend(saved.push(&fresh)?);
+            if let Some(fresh) = fresh {
+                chunks.extend(saved.push(&fresh, None).await?);
+            }
             return Ok::<_, Error>(Waiting { chunks, since });
         }
-        let state = State { stored: held.chunks, fresh };
         let form = Form { metadata: vec![("windrow.pipeline".into(), identity.pipeline.clone())], ..Form::default() };
-        let rows = kept::alike(load(store, &state).await?, pipeline.columns.whole.headers)
+        let mut rows = load(store, &held.chunks).await?;
+        rows.extend(fresh);
+        let headers = pipeline.columns.whole.headers;
+        let rows = kept::alike(rows, headers)
             .map_err(|error| SinkError::Internal(format!("cannot keep {folder} records: {error}")))?;
-        let files = encode(FileFormat::Parquet, &kept::schema(pipeline.columns.whole.headers), &rows, &form)?;
-        outgoing.kept(kind, layout::kept(folder, &identity.pipeline, sequence, now), files);
+        for encoded in encode(FileFormat::Parquet, &kept::schema(headers), &rows, &form)? {
+            let file = outgoing.file(kind, FileFormat::Parquet, encoded).await?;
+            file.path = layout::kept(folder, &identity.pipeline, sequence, now);
+        }
         Ok(Waiting::default())
     };
     let late = keep(FileKind::Late, before.map(|before| &before.entry.late), &cut.late).await?;
     let invalid = keep(FileKind::Invalid, before.map(|before| &before.entry.invalid), &cut.invalid).await?;
 
     let Outgoing { files, bytes, .. } = outgoing;
-    let mut objects: Vec<(String, Bytes)> =
-        files.iter().zip(&bytes).map(|(file, bytes)| (file.stage.clone(), bytes.clone())).collect();
+    let kept = files.iter().zip(&bytes).filter_map(|(file, bytes)| Some((file, bytes.clone()?)));
+    let mut objects: Vec<(String, Bytes)> = kept.clone().map(|(file, bytes)| (file.stage.clone(), bytes)).collect();
     objects.extend(saved.finish());
     let puts = objects.into_iter().map(|(key, bytes)| async move { store.put(&key, bytes).await });
     futures::stream::iter(puts).buffer_unordered(CONCURRENT).try_collect::<()>().await?;
 
     let mut totals = before.map(|before| before.entry.totals.clone()).unwrap_or_default();
     totals.add(&cut.counts);
-    let payload = files.iter().map(|file| file.path.clone()).zip(bytes).collect();
+    let payload = kept.map(|(file, bytes)| (file.path.clone(), bytes)).collect();
     let entry = Entry {
         format: FORMAT,
         sequence,
@@ -222,88 +234,228 @@ pub async fn stage(
 
 /// Files on their way out, in the order of the entry.
 struct Outgoing<'a> {
+    store: &'a Store,
     sequence: Sequence,
     attempt: &'a str,
     files: Vec<File>,
-    bytes: Vec<Bytes>,
+    /// Of each file, unless it is staged already.
+    bytes: Vec<Option<Bytes>>,
+    /// Bytes that may still be kept.
+    room: u64,
 }
 
-impl Outgoing<'_> {
-    fn result(&mut self, pipeline: &Pipeline, closing: &Closing, encoded: Vec<Encoded>) {
-        let parts = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-        let date = pipeline.window.windows.date(closing.window);
-        for (part, encoded) in (1u32..).zip(encoded) {
-            let format = pipeline.sink.format;
-            let path = layout::result(&pipeline.name, closing.window, date, closing.revision, part, parts, format);
-            let kind = if closing.revision == 0 { FileKind::Data } else { FileKind::Correction };
-            let file = self.file(kind, path, encoded);
-            (file.window, file.revision, file.part, file.parts) = (Some(closing.window), closing.revision, part, parts);
-        }
+impl<'a> Outgoing<'a> {
+    fn new(store: &'a Store, sequence: Sequence, attempt: &'a str, room: u64) -> Self {
+        Self { store, sequence, attempt, files: Vec::new(), bytes: Vec::new(), room }
     }
 
-    fn kept(&mut self, kind: FileKind, path: String, encoded: Vec<Encoded>) {
-        for encoded in encoded {
-            self.file(kind, path.clone(), encoded);
-        }
-    }
-
-    fn file(&mut self, kind: FileKind, path: String, encoded: Encoded) -> &mut File {
+    /// A file, whose final name is still to be said. If it is too large to be kept until the others are there, it is
+    /// staged at once.
+    async fn file(&mut self, kind: FileKind, format: FileFormat, encoded: Encoded) -> Result<&mut File, SinkError> {
         let index = self.files.len();
+        let size = encoded.bytes.len() as u64;
+        let stage = layout::stage(self.sequence, self.attempt, index, format);
+        let sha256 = digest(&encoded.bytes);
+        if let Some(room) = self.room.checked_sub(size) {
+            self.room = room;
+            self.bytes.push(Some(encoded.bytes));
+        } else {
+            self.store.put(&stage, encoded.bytes).await?;
+            self.bytes.push(None);
+        }
         self.files.push(File {
             kind,
-            stage: layout::stage(self.sequence, self.attempt, index, FileFormat::of(&path)),
-            path,
+            stage,
+            path: String::new(),
             window: None,
             revision: 0,
             part: 1,
             parts: 1,
             rows: encoded.rows,
-            bytes: encoded.bytes.len() as u64,
-            sha256: digest(&encoded.bytes),
+            bytes: size,
+            sha256,
         });
-        self.bytes.push(encoded.bytes);
-        &mut self.files[index]
+        Ok(&mut self.files[index])
+    }
+
+    /// The files from `first` on are the parts of this result.
+    fn name(&mut self, pipeline: &Pipeline, closing: &Closing, first: usize) {
+        let parts = u32::try_from(self.files.len() - first).unwrap_or(u32::MAX);
+        let date = pipeline.window.windows.date(closing.window);
+        for (part, file) in (1u32..).zip(&mut self.files[first..]) {
+            let format = pipeline.sink.format;
+            file.path = layout::result(&pipeline.name, closing.window, date, closing.revision, part, parts, format);
+            (file.window, file.revision, file.part, file.parts) = (Some(closing.window), closing.revision, part, parts);
+        }
     }
 }
 
-/// All batches of a partial result.
-async fn load(store: &Store, state: &State) -> Result<Vec<RecordBatch>, SinkError> {
+/// A partial result as the entry names it: what is stored already, many small pieces made one, and what is new.
+async fn save(desk: Desk<'_>, state: State, saved: &mut StateWriter<'_>) -> Result<Vec<Chunk>, Error> {
+    let State { stored, fresh, run } = state;
+    let mut chunks = match desk.query.keeps() {
+        Keeps::Rows => merge_rows(desk, stored, saved).await?,
+        Keeps::Groups => join_runs(desk, stored, saved).await?,
+    };
+    let run = run.then(|| next_run(&chunks));
+    for batch in &fresh {
+        chunks.extend(saved.push(batch, run).await?);
+    }
+    Ok(chunks)
+}
+
+async fn merge_rows(desk: Desk<'_>, mut chunks: Vec<Chunk>, saved: &mut StateWriter<'_>) -> Result<Vec<Chunk>, Error> {
+    let Some(from) = state::worth_merging(&chunks, desk.pipeline.memory) else { return Ok(chunks) };
+    let small = load(desk.store, &chunks.split_off(from)).await?;
+    let Some(first) = small.first() else { return Ok(chunks) };
+    let whole = concat_batches(&first.schema(), &small)
+        .map_err(|error| SinkError::Internal(format!("cannot merge state: {error}")))?;
+    chunks.extend(saved.push(&whole, None).await?);
+    Ok(chunks)
+}
+
+/// The pieces that are in memory, too, stay behind those of runs.
+async fn join_runs(desk: Desk<'_>, chunks: Vec<Chunk>, saved: &mut StateWriter<'_>) -> Result<Vec<Chunk>, Error> {
+    let runs = runs(&chunks);
+    if runs.len() < RUNS {
+        return Ok(chunks);
+    }
+    let mut whole = desk.query.join(runs.iter().map(|run| read_later(desk.store, run)).collect())?;
+    let run = next_run(&chunks);
+    let mut joined = Vec::new();
+    while let Some(batch) = whole.try_next().await? {
+        joined.extend(saved.push(&batch, Some(run)).await?);
+    }
+    joined.extend(chunks.into_iter().filter(|chunk| chunk.run.is_none()));
+    Ok(joined)
+}
+
+fn next_run(chunks: &[Chunk]) -> u32 {
+    chunks.iter().filter_map(|chunk| chunk.run).max().map_or(0, |run| run.wrapping_add(1))
+}
+
+/// The runs among the pieces of a state of groups.
+fn runs(chunks: &[Chunk]) -> Vec<Vec<Chunk>> {
+    let stored: Vec<Chunk> = chunks.iter().filter(|chunk| chunk.run.is_some()).cloned().collect();
+    stored.chunk_by(|one, next| one.run == next.run).map(<[Chunk]>::to_vec).collect()
+}
+
+/// Pieces, each of them read when it is wanted.
+fn read_later<'a>(store: &'a Store, chunks: &[Chunk]) -> Pieces<'a> {
+    let reads = futures::stream::iter(chunks.to_vec());
+    let batches = reads.then(move |chunk| async move {
+        let batches = state::read(store, &chunk).await?;
+        Ok::<_, Error>(futures::stream::iter(batches).map(Ok))
+    });
+    batches.try_flatten().boxed()
+}
+
+/// All batches of some pieces.
+async fn load(store: &Store, chunks: &[Chunk]) -> Result<Vec<RecordBatch>, SinkError> {
     let mut batches = Vec::new();
-    for chunk in &state.stored {
+    for chunk in chunks {
         batches.extend(state::read(store, chunk).await?);
     }
-    batches.extend(state.fresh.iter().cloned());
     Ok(batches)
 }
 
-/// A window's rows with the columns every file has.
-async fn result(store: &Store, query: &Query, closing: &Closing) -> Result<(SchemaRef, Vec<RecordBatch>), Error> {
-    let mut states = Vec::new();
-    for state in &closing.states {
-        states.push(load(store, state).await?);
+/// Encodes a window's result into files; how many rows it has.
+async fn publish_window(
+    desk: Desk<'_>,
+    closing: &Closing,
+    form: &Form,
+    even_empty: bool,
+    outgoing: &mut Outgoing<'_>,
+) -> Result<u64, Error> {
+    let kind = if closing.revision == 0 { FileKind::Data } else { FileKind::Correction };
+    let (format, schema) = (desk.pipeline.sink.format, file_schema(desk.query.output_schema()));
+    let mut result = result(desk, closing, &schema).await?;
+    let mut encoder: Option<Encoder<'_>> = None;
+    let (first, mut rows) = (outgoing.files.len(), 0);
+    while let Some(batch) = result.try_next().await.map_err(|error| no_result(error, closing, desk.pipeline.memory))? {
+        let encoder = match &mut encoder {
+            Some(encoder) => encoder,
+            None => encoder.insert(Encoder::new(format, schema.clone(), form)?),
+        };
+        rows += batch.num_rows() as u64;
+        for full in encoder.write(&batch)? {
+            outgoing.file(kind, format, full).await?;
+        }
     }
-    let rows = query.close(states).await.map_err(|error| match error {
-        QueryError::Data(text) => QueryError::Data(format!(
+    drop(result);
+    if encoder.is_none() && even_empty {
+        encoder = Some(Encoder::new(format, schema, form)?);
+    }
+    if let Some(encoder) = encoder {
+        outgoing.file(kind, format, encoder.finish()?).await?;
+    }
+    outgoing.name(desk.pipeline, closing, first);
+    Ok(rows)
+}
+
+fn no_result(error: Error, closing: &Closing, memory: u64) -> Error {
+    match error {
+        Error::Query(QueryError::Large(text)) => QueryError::Large(format!(
+            "window {} to {} has no result: {text} into the half of limits.memory, {}, that it has; nothing is lost: \
+             write more into [limits] and start again",
+            closing.window.start,
+            closing.window.end,
+            bytesize::ByteSize(memory).display().iec()
+        ))
+        .into(),
+        Error::Query(QueryError::Data(text)) => QueryError::Data(format!(
             "window {} to {} has no result: {text}; nothing is lost: guard the expression or widen its types \
              (CAST), and run into a new sink",
             closing.window.start, closing.window.end
-        )),
+        ))
+        .into(),
         other => other,
-    })?;
-    let schema = file_schema(query.output_schema());
-    let batches = rows.iter().map(|batch| {
+    }
+}
+
+/// A window's rows with the columns every file has: of a small window at once, of a large one as they are wanted.
+async fn result<'a>(desk: Desk<'a>, closing: &Closing, schema: &SchemaRef) -> Result<Pieces<'a>, Error> {
+    let Desk { store, pipeline, query, .. } = desk;
+    let stored = closing.states.iter().flat_map(|state| &state.stored);
+    let has_runs = stored.clone().any(|chunk| chunk.run.is_some());
+    let fresh = closing.states.iter().flat_map(|state| &state.fresh);
+    let size = stored.map(|chunk| chunk.bytes).sum::<u64>()
+        + fresh.map(|batch| batch.get_array_memory_size() as u64).sum::<u64>();
+    let rows = if has_runs || size > pipeline.memory / WHOLE {
+        let shares = closing.states.iter().map(|state| Share {
+            saved: match query.keeps() {
+                Keeps::Rows => vec![read_later(store, &state.stored)],
+                Keeps::Groups => runs(&state.stored).iter().map(|run| read_later(store, run)).collect(),
+            },
+            fresh: state.fresh.clone(),
+        });
+        query
+            .close_by_pieces(shares.collect(), pipeline.memory / UPPER)
+            .map_err(|error| no_result(error.into(), closing, pipeline.memory))?
+    } else {
+        let mut states = Vec::new();
+        for state in &closing.states {
+            let mut batches = load(store, &state.stored).await?;
+            batches.extend(state.fresh.iter().cloned());
+            states.push(batches);
+        }
+        let rows = query.close(states).await.map_err(|error| no_result(error.into(), closing, pipeline.memory))?;
+        futures::stream::iter(rows).map(Ok).boxed()
+    };
+    let (window, revision, schema) = (closing.window, closing.revision, schema.clone());
+    let framed = rows.map(move |batch| {
+        let batch = batch?;
         let count = batch.num_rows();
         let time = |time: Timestamp| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from_value(time.0, count).with_timezone("UTC"))
         };
-        let mut columns = vec![time(closing.window.start), time(closing.window.end)];
+        let mut columns = vec![time(window.start), time(window.end)];
         columns.extend(batch.columns().iter().cloned());
-        columns.push(Arc::new(Int32Array::from_value(closing.revision, count)));
-        RecordBatch::try_new(schema.clone(), columns)
+        columns.push(Arc::new(Int32Array::from_value(revision, count)));
+        let framed = RecordBatch::try_new(schema.clone(), columns);
+        Ok(framed.map_err(|error| SinkError::Internal(format!("window {}: {error}", window.start)))?)
     });
-    let batches = batches.collect::<Result<Vec<_>, _>>();
-    let batches = batches.map_err(|error| SinkError::Internal(format!("window {}: {error}", closing.window.start)))?;
-    Ok((schema, batches))
+    Ok(framed.boxed())
 }
 
 /// The schema of result files: the window, the query's columns, the revision.

@@ -7,7 +7,7 @@ pub mod produce;
 pub mod publish;
 pub mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -105,6 +105,16 @@ pub trait Source: Send {
     /// # Errors
     /// If the source refuses.
     async fn assign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError>;
+
+    /// Says which of the assigned partitions are not wanted for now, in place of those named before. What is under way of
+    /// them still comes; they are read on, with nothing left out, when they are no longer named. A source may go on
+    /// all the same.
+    ///
+    /// # Errors
+    /// If the source refuses.
+    fn pause(&mut self, _partitions: &BTreeSet<Partition>) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// The next event. Dropping the future before it is ready loses nothing.
     ///

@@ -110,6 +110,7 @@ pub struct SimSource {
     manner: Manner,
     lanes: BTreeMap<i32, Reading>,
     known: BTreeSet<i32>,
+    paused: BTreeSet<Partition>,
     told_outage: bool,
     ready_at: i64,
     ask_at: i64,
@@ -125,6 +126,7 @@ impl SimSource {
             manner,
             lanes: BTreeMap::new(),
             known: BTreeSet::new(),
+            paused: BTreeSet::new(),
             told_outage: false,
             ready_at: 0,
             ask_at: 0,
@@ -195,8 +197,9 @@ impl SimSource {
         let behind = |number: &i32, reading: &Reading| {
             reading.next < ends[number] || reading.reached.is_none_or(|reached| reached < reading.next)
         };
-        let able: Vec<i32> =
-            self.lanes.iter().filter(|(number, reading)| behind(number, reading)).map(|(&number, _)| number).collect();
+        let wanted = |number: &i32| !self.paused.contains(&Partition(*number));
+        let able = self.lanes.iter().filter(|(number, reading)| wanted(number) && behind(number, reading));
+        let able: Vec<i32> = able.map(|(&number, _)| number).collect();
         if able.is_empty() || world.plant == Some(Plant::SourceStalls) {
             return Ok(Err(wake_at));
         }
@@ -318,6 +321,11 @@ impl Source for SimSource {
             self.lanes.insert(partition.0, Reading { next: offset.0, cuts, reached: None });
             self.known.insert(partition.0);
         }
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) -> Result<(), SourceError> {
+        self.paused.clone_from(partitions);
         Ok(())
     }
 

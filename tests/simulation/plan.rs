@@ -37,6 +37,8 @@ pub struct Shape {
     pub late_interval: i64,
     pub late_size: u64,
     pub accept_loss: bool,
+    /// Bytes for open windows.
+    pub memory: u64,
 }
 
 /// Something that happens.
@@ -143,5 +145,6 @@ pub fn pipeline(shape: &Shape) -> (Pipeline, Arc<Query>) {
     pipeline.sink.commit_interval = shape.commit_interval;
     pipeline.sink.late_interval = shape.late_interval;
     pipeline.sink.late_size = shape.late_size;
+    pipeline.memory = shape.memory;
     (pipeline, query.clone())
 }

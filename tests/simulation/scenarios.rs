@@ -56,6 +56,20 @@ fn shape(chance: &mut Chance) -> Shape {
         late_interval: chance.pick(&[SECOND, 900 * SECOND]),
         late_size: chance.pick(&[1, 1 << 20]),
         accept_loss: chance.happens(500),
+        memory: PLENTY,
+    }
+}
+
+/// Bytes for open windows that no world fills.
+const PLENTY: u64 = 512 << 20;
+
+/// So little memory that groups and rows are in the store alone, for some of the worlds. What HAVING runs over is spooled
+/// and sorted, which needs some.
+fn memory(seed: u64, sql: Sql) -> u64 {
+    match (seed % 4, sql) {
+        (0 | 1, _) | (_, Sql::Having) => PLENTY,
+        (2, _) => 10_000,
+        _ => 1,
     }
 }
 
@@ -87,7 +101,8 @@ fn faults(chance: &mut Chance) -> Faults {
 /// A world of this seed: which faults it has, how strong, and when.
 pub fn random(seed: u64) -> Plan {
     let mut chance = Chance::new(seed ^ 0x5eed);
-    let shape = shape(&mut chance);
+    let mut shape = shape(&mut chance);
+    shape.memory = memory(seed, shape.sql);
     let manner = manner(&mut chance);
     let faults = faults(&mut chance);
     let lanes = usize::try_from(chance.between(1, 3)).unwrap();
@@ -198,6 +213,7 @@ pub fn same_topic(seed: u64) -> (Plan, Plan) {
     (second.faults, second.wanted, second.hosts) = (other.faults.clone(), other.wanted, other.hosts);
     second.manner = Manner { tells_ends: false, from_middle: false, ..other.manner };
     second.shape.commit_interval = other.shape.commit_interval;
+    second.shape.memory = memory(other.seed, second.shape.sql);
     second.calm_at = first.calm_at.max(other.calm_at);
     first.calm_at = second.calm_at;
     second.script.retain(|(_, action)| matches!(action, Action::Append(..)));
@@ -216,11 +232,12 @@ pub fn same_topic(seed: u64) -> (Plan, Plan) {
 pub type Small = (&'static str, fn() -> Plan);
 
 /// Small worlds. Nothing in them is left to chance but the order of what happens at once.
-pub const SMALL: [Small; 9] = [
+pub const SMALL: [Small; 10] = [
     ("one window closes by its own records", one_window),
     ("a first result and its correction", early_and_correction),
     ("late and invalid records get their files", kept),
     ("rows wait in the state over two commits", rows),
+    ("groups wait in runs over two commits", runs),
     ("a standby on another host", standby),
     ("two start at once", two_at_once),
     ("a stop in good order and a start", stop_and_start),
@@ -243,6 +260,7 @@ fn calm(name: u64) -> Plan {
             late_interval: 900 * SECOND,
             late_size: 1 << 20,
             accept_loss: false,
+            memory: PLENTY,
         },
         manner: Manner { batch: 50, again_per_mille: 0, latency: 0, tells_ends: false, from_middle: false },
         faults: Faults::default(),
@@ -308,6 +326,12 @@ fn rows() -> Plan {
         (3 * SECOND, Action::Append(0, at(&[4, 11]))),
         (6 * SECOND, Action::Append(1, at(&[5, 12]))),
     ];
+    plan
+}
+
+fn runs() -> Plan {
+    let mut plan = rows();
+    (plan.seed, plan.shape.sql, plan.shape.memory) = (12, Sql::Groups, 1);
     plan
 }
 

@@ -29,6 +29,8 @@ mod instances;
 mod kill;
 mod load;
 mod looking;
+mod memory;
+mod old_logs;
 mod registry;
 mod runbook;
 mod replay;

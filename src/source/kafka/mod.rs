@@ -17,7 +17,7 @@ mod tests;
 mod topic_id;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -77,6 +77,9 @@ pub struct KafkaSource {
     /// For batches that are done with.
     used: mpsc::SyncSender<Records>,
     group: String,
+    /// Partitions that something came of.
+    delivered: BTreeSet<Partition>,
+    paused: BTreeSet<Partition>,
     /// Told nothing, only dropped: by each thread when it has ended.
     ended: mpsc::Receiver<()>,
     ending: Option<mpsc::Sender<()>>,
@@ -106,6 +109,8 @@ impl KafkaSource {
             for_watch: Some(sender.clone()),
             used,
             group: kafka.group.clone(),
+            delivered: BTreeSet::new(),
+            paused: BTreeSet::new(),
             ended,
             ending: Some(ending),
         };
@@ -237,8 +242,37 @@ impl Source for KafkaSource {
         self.watch()
     }
 
+    /// The client drops what it has fetched of a paused partition, and later fetches from behind the last message that it
+    /// handed over. If there was none yet it would go on behind what it dropped: such a partition is not paused.
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) -> Result<(), SourceError> {
+        let partitions = &(partitions & &self.delivered);
+        if *partitions == self.paused {
+            return Ok(());
+        }
+        let inbox = self.inbox.upgrade().ok_or_else(|| self.closed())?;
+        let list = |of: &mut dyn Iterator<Item = &Partition>| {
+            let mut list = TopicPartitionList::new();
+            for partition in of {
+                list.add_partition(&self.topic, partition.0);
+            }
+            list
+        };
+        let stop = list(&mut partitions.difference(&self.paused));
+        let go = list(&mut self.paused.difference(partitions));
+        let done = inbox.consumer().pause(&stop).and_then(|()| inbox.consumer().resume(&go));
+        done.map_err(|error| {
+            SourceError::Unavailable(format!("topic {}: cannot pause partitions: {error}", self.topic))
+        })?;
+        self.paused.clone_from(partitions);
+        Ok(())
+    }
+
     async fn next(&mut self) -> Result<Event, SourceError> {
-        self.events.recv().await.ok_or_else(|| self.closed())?
+        let event = self.events.recv().await.ok_or_else(|| self.closed())?;
+        if let Ok(Event::Records(records)) = &event {
+            self.delivered.insert(records.partition);
+        }
+        event
     }
 
     async fn confirm(&mut self) -> Result<(), SourceError> {

@@ -361,3 +361,30 @@ fn records_for_a_broker_that_is_away_are_given_up_in_time_and_counted() {
     assert!(error.contains("2 records were not delivered"), "{error}");
     assert_eq!(producer.delivered(), 0);
 }
+
+/// What is fetched and not yet handed over is dropped by a pause, and must come again: nothing may be left out.
+#[tokio::test]
+async fn a_partition_that_is_paused_again_and_again_loses_nothing() {
+    let broker = Broker::start("rides", 3).unwrap();
+    (0..3).for_each(|partition| write(&broker, partition, 0..30_000));
+    let mut source = source(&broker);
+    source.assign(&places([(0, 0), (1, 0), (2, 0)])).await.unwrap();
+    let mut next_of: BTreeMap<Partition, i64> = BTreeMap::new();
+    let mut turn = 0;
+    while next_of.len() < 3 || next_of.values().any(|&next| next < 30_000) {
+        if let Event::Records(records) = next(&mut source).await.unwrap() {
+            for record in records.iter() {
+                let next = next_of.entry(records.partition).or_default();
+                assert!(record.offset.0 <= *next, "partition {}: {next} was left out", records.partition);
+                *next = (*next).max(record.offset.0 + 1);
+            }
+        }
+        // Two of three at most wait at a time, so that something always comes.
+        turn += 1;
+        let waiting = (0..3).filter(|partition| (turn + partition) % 3 < turn % 4 % 3).map(Partition);
+        let done = |partition: &Partition| next_of.get(partition).is_some_and(|&next| next >= 30_000);
+        let all_done =
+            (0..3).map(Partition).all(|partition| (turn + partition.0) % 3 < turn % 4 % 3 || done(&partition));
+        source.pause(&if all_done { BTreeSet::new() } else { waiting.collect() }).unwrap();
+    }
+}
