@@ -29,7 +29,7 @@ fn filled(place: &Place) {
         fs::write(&input, as_file(lines)).unwrap();
         run(place.windrow().arg("run").arg(&file)).expect(0);
     }
-    assert_eq!(place.keys("_windrow/log", ".json").len(), 4);
+    assert!(place.keys("_windrow/log", ".json").len() >= 4, "each run begins and ends with an entry");
     let audit = run(place.windrow().arg("audit").arg(place.url())).expect(0);
     assert!(audit.stdout.contains("sound"), "{}", audit.stdout);
 }
