@@ -145,3 +145,31 @@ pub fn batch(topic: &str, records: &[Kept], headers: bool) -> Result<RecordBatch
     }
     RecordBatch::try_new(schema(headers), columns)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+
+    use super::*;
+    use crate::record::{Header, Records};
+
+    fn batch_of(headers: bool) -> RecordBatch {
+        let mut records = Records::new(Partition(3));
+        let header = Header { name: b"trace", value: Some(b"7f") };
+        records.push_with(Offset(9), None, None, Some(b"v"), [header]);
+        let reason = Reason { class: "not_json", text: "it is not JSON".to_owned() };
+        batch("t", &[Kept::new(Partition(3), records.get(0), reason)], headers).unwrap()
+    }
+
+    #[test]
+    fn records_kept_before_and_after_headers_were_asked_for_go_into_one_file() {
+        let mixed = || vec![batch_of(false), batch_of(true)];
+        let with = alike(mixed(), true).unwrap();
+        assert!(with.iter().all(|batch| batch.schema() == schema(true)));
+        let list = with[1].column_by_name("headers").unwrap().as_string::<i32>().value(0);
+        assert_eq!(list, r#"[{"name":"trace","value":"7f"}]"#);
+        assert!(with[0].column_by_name("headers").unwrap().is_null(0));
+        let without = alike(mixed(), false).unwrap();
+        assert!(without.iter().all(|batch| batch.schema() == schema(false) && batch.num_rows() == 1));
+    }
+}

@@ -77,14 +77,23 @@ fn in_order_and_at_least_once(lines: &[String], published: &[String]) -> usize {
     lines.len() - done
 }
 
+/// Compares line by line, so that a failure shows the first that differs and not all of them.
+#[track_caller]
+fn same(lines: &[String], expected: &[String]) {
+    for (number, (line, expected)) in lines.iter().zip(expected).enumerate() {
+        assert_eq!(line, expected, "line {number}");
+    }
+    assert_eq!(lines.len(), expected.len());
+}
+
 for_every_broker_and_sink! {
     fn whatever_is_killed_every_file_is_handed_over_in_order(broker: Broker, place: Place) {
         let world = World::new(broker, place, 3);
         let seed = seed();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let sent = records(seed, PARTITIONS, 900, SECOND);
-        // Slow enough to be killed in its midst.
-        let script = Script::new(&world, "sleep 0.02");
+        // Slow enough to be in its midst when windrow is killed, and then it dies with it.
+        let script = Script::new(&world, "sleep 0.02\nkill -0 $PPID");
         let option = script.option();
         let more = ["--key", "bytes", "--value", "bytes", "--on-batch", &option];
         let over = Arc::new(AtomicBool::new(false));
@@ -148,7 +157,7 @@ fn a_failure_stops_the_run_and_the_next_one_begins_with_that_file() {
     let more = ["--key", "bytes", "--value", "bytes", "--on-batch", &option, "--once", "--close-all"];
     let ended = run(&mut place_batch(&world, &more)).expect(1);
     let published = published(&world.place);
-    assert_eq!(script.lines(), published[..3], "three files went well");
+    same(&script.lines(), &published[..3]);
     let failed = published[3].rsplit(' ').next().unwrap();
     assert!(
         ended.stderr.contains(&format!("the on-batch command for {failed} ended with exit code 1")),
@@ -158,7 +167,7 @@ fn a_failure_stops_the_run_and_the_next_one_begins_with_that_file() {
     assert_eq!(parquet_rows(&world.place), rows_of(&sent, 2 * SECOND, |_| true), "commits do not wait for it");
     fs::remove_file(flag).unwrap();
     run(&mut place_batch(&world, &more)).expect(0);
-    assert_eq!(script.lines(), published, "none twice");
+    same(&script.lines(), &published);
 }
 
 #[test]
@@ -180,10 +189,11 @@ fn a_failure_is_tried_again_as_asked_while_commits_go_on() {
         let lines = script.lines();
         (lines.len() > 50).then_some(lines)
     });
-    assert_eq!(some, published(&world.place)[..some.len()]);
+    same(&some, &published(&world.place)[..some.len()]);
     let ended = running.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.said());
-    assert_eq!(script.lines(), published(&world.place)[..script.lines().len()]);
+    let lines = script.lines();
+    same(&lines, &published(&world.place)[..lines.len()]);
 }
 
 #[test]
