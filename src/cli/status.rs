@@ -10,6 +10,7 @@ use super::terminal::{grouped, short};
 use crate::clock::Clock;
 use crate::config::Emit;
 use crate::error::Error;
+use crate::handover::{self, Waiting};
 use crate::log::LogError;
 use crate::log::entry::{Claim, Entry, OpenWindow};
 use crate::log::store::newest;
@@ -42,7 +43,18 @@ impl Status {
         };
         let ends = topic::ends(&stored.entry, self.pipeline.as_deref(), self.brokers.as_deref()).await?;
         print!("{}", describe(&stored.entry, ends.as_ref(), Clock::system().now(), self.windows));
+        if let Some(waiting) = handover::waiting(&store, stored.entry.sequence.0).await? {
+            println!("{}", handed_over(&waiting));
+        }
         Ok(())
+    }
+}
+
+/// What waits for the command of `--on-batch`, in words.
+fn handed_over(waiting: &Waiting) -> String {
+    match &waiting.first {
+        None => "on-batch: every file is handed over".to_owned(),
+        Some(first) => format!("on-batch: {} to be handed over, first {first}", counted(waiting.files as u64, "file")),
     }
 }
 

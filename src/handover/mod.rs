@@ -116,11 +116,8 @@ impl Handover {
         let missing = || HandoverError::Data(format!("sink {}: log entry {number} is missing", self.store));
         let stored = read(&self.store, Sequence(number)).await?.ok_or_else(missing)?;
         let feed = Feed::of(&stored.entry);
-        let files: Vec<&FeedFile> = feed
-            .iter()
-            .flat_map(|feed| &feed.files)
-            .filter(|file| matches!(file.kind, FileKind::Data | FileKind::Correction))
-            .collect();
+        let files: Vec<&FeedFile> =
+            feed.iter().flat_map(|feed| &feed.files).filter(|file| is_result(file.kind)).collect();
         for (index, file) in files.iter().enumerate().skip(progress.files()) {
             let handed = Handed::new(&stored.entry.pipeline, number, file, self.store.address(&file.path));
             if !self.hand(&handed, told).await? {
@@ -159,6 +156,38 @@ impl Handover {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// The published results of a sink that wait for a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many there are, up to the entry that was asked for.
+    pub files: usize,
+    /// The key of the first.
+    pub first: Option<String>,
+}
+
+/// What waits for a command in a sink whose newest entry is `newest`; `None` if files were never handed over there.
+///
+/// # Errors
+/// If the sink cannot be read, or does not say how far the handing over is.
+pub async fn waiting(store: &Store, newest: u64) -> Result<Option<Waiting>, Error> {
+    let Some(progress) = Progress::find(store).await? else { return Ok(None) };
+    let mut waiting = Waiting::default();
+    for number in progress.next()..=newest {
+        let Some(stored) = read(store, Sequence(number)).await? else { break };
+        let done = if number == progress.next() { progress.files() } else { 0 };
+        let files = stored.entry.files.iter().filter(|file| is_result(file.kind)).skip(done);
+        for file in files {
+            waiting.files += 1;
+            waiting.first.get_or_insert_with(|| file.path.clone());
+        }
+    }
+    Ok(Some(waiting))
+}
+
+fn is_result(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Data | FileKind::Correction)
 }
 
 /// Why files cannot be handed over.

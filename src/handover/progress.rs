@@ -36,19 +36,23 @@ pub(super) struct Progress {
 impl Progress {
     /// Where the sink says that the handing over stands; the beginning if it says nothing.
     pub(super) async fn read(store: &Store) -> Result<Self, Error> {
-        let place = match store.get(HANDED_OVER).await? {
-            None => Place { format: FORMAT, sequence: 1, files: 0 },
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).ok().filter(|place: &Place| place.format == FORMAT).ok_or_else(|| {
-                    let text = format!(
-                        "sink {store}: {HANDED_OVER} does not say how far files are handed over; delete it to hand \
-                         over every file again"
-                    );
-                    HandoverError::Data(text)
-                })?
-            }
+        let beginning = Place { format: FORMAT, sequence: 1, files: 0 };
+        Ok(Self::find(store).await?.unwrap_or(Self { place: beginning, saved: beginning }))
+    }
+
+    /// Where the sink says that the handing over stands, if it says anything.
+    pub(super) async fn find(store: &Store) -> Result<Option<Self>, Error> {
+        let Some(bytes) = store.get(HANDED_OVER).await? else { return Ok(None) };
+        let place = serde_json::from_slice(&bytes).ok().filter(|place: &Place| place.format == FORMAT);
+        let damaged = || {
+            let text = format!(
+                "sink {store}: {HANDED_OVER} does not say how far files are handed over; delete it to hand every file \
+                 over again"
+            );
+            HandoverError::Data(text)
         };
-        Ok(Self { place, saved: place })
+        let place = place.ok_or_else(damaged)?;
+        Ok(Some(Self { place, saved: place }))
     }
 
     /// The entry whose files come next.

@@ -100,7 +100,7 @@ async fn progress_that_cannot_be_read_is_no_beginning() {
     for broken in [&b"{"[..], br#"{"format": 2, "sequence": 9, "files": 0}"#] {
         store.put(HANDED_OVER, broken.to_vec().into()).await.unwrap();
         let error = Progress::read(&store).await.unwrap_err();
-        assert!(error.to_string().contains("delete it to hand over every file again"), "{error}");
+        assert!(error.to_string().contains("delete it to hand every file over again"), "{error}");
         assert_eq!(error.kind(), Kind::Data);
     }
 }

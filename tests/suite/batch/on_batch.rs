@@ -165,8 +165,13 @@ fn a_failure_stops_the_run_and_the_next_one_begins_with_that_file() {
         ended.said()
     );
     assert_eq!(parquet_rows(&world.place), rows_of(&sent, 2 * SECOND, |_| true), "commits do not wait for it");
+    let status = || run(world.place.windrow().args(["status", &world.place.url()])).expect(0).stdout;
+    let first = failed.strip_prefix(&world.place.url()).unwrap().trim_start_matches('/');
+    let waits = format!("on-batch: {} files to be handed over, first {first}", published.len() - 3);
+    assert!(status().contains(&waits), "{waits} is not in:\n{}", status());
     fs::remove_file(flag).unwrap();
     run(&mut place_batch(&world, &more)).expect(0);
+    assert!(status().contains("on-batch: every file is handed over"), "{}", status());
     same(&script.lines(), &published);
 }
 
