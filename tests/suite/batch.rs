@@ -67,9 +67,24 @@ for_every_broker_and_sink! {
             let keys = place.keys("data", "");
             assert!(keys.iter().all(|key| key.ends_with(&format!(".{format}"))), "{keys:?}");
             feed_tells_the_format(&place, format);
+            recomputed_as(&world, &place, format);
             kept_have_their_headers(&place, &sent);
         }
     }
+}
+
+/// The topic gives the same again, headers and all, in the format that the files are in, and in no other.
+fn recomputed_as(world: &World, place: &Place, format: &str) {
+    let audit = |format: &str, code| {
+        let printed = run(&mut batch(world, place, &["--format", format, "--print"])).expect(0);
+        let file = world.dir.path().join("replay.toml");
+        std::fs::write(&file, printed.stdout).unwrap();
+        run(place.windrow().args(["audit", &place.url(), "--replay"]).arg(&file)).expect(code)
+    };
+    audit(format, 0);
+    let other = if format == "csv" { "jsonl" } else { "csv" };
+    let refused = audit(other, 2);
+    assert!(refused.stderr.contains("which cannot be compared"), "{}", refused.said());
 }
 
 fn feed_tells_the_format(place: &Place, format: &str) {

@@ -27,6 +27,7 @@ use crate::log::store::{Stored, read};
 use crate::query::Query;
 use crate::record::{Offset, Partition, Records, Timestamp};
 use crate::sink::SinkError;
+use crate::sink::format::FileFormat;
 use crate::sink::stage::{Desk, Ending, Identity, stage};
 use crate::sink::state;
 use crate::sink::store::Store;
@@ -414,6 +415,26 @@ impl Replay<'_> {
             (was.files.iter().filter(of).collect(), is.files.iter().filter(of).collect());
         if published.iter().map(|file| &file.sha256).eq(made.iter().map(|file| &file.sha256)) {
             return Ok(None);
+        }
+        let formats: BTreeSet<_> =
+            published.iter().chain(&made).map(|file| FileFormat::of(&file.path).name()).collect();
+        if let [one, other] = formats.iter().collect::<Vec<_>>()[..] {
+            let text = format!(
+                "window {}: results are written as {one} and as {other}, which cannot be compared; give the pipeline \
+                 file with the format of that time",
+                closed.window.start
+            );
+            return Err(Error::Usage(text));
+        }
+        if !formats.contains(FileFormat::Parquet.name()) {
+            let mut has = Vec::new();
+            for file in published {
+                let Some(bytes) = self.published(file).await? else { return Ok(None) };
+                has.push(bytes);
+            }
+            let should =
+                made.iter().map(|file| payload.get(&file.path).cloned().unwrap_or_default()).collect::<Vec<_>>();
+            return Ok(rows::text_difference(&has, &should));
         }
         // Another version may write other bytes for the same rows, and files of another size.
         let damaged = |error: String| SinkError::Data(format!("sink {}: {error}", self.store));

@@ -46,6 +46,21 @@ pub(super) fn difference(published: &[RecordBatch], expected: &[RecordBatch]) ->
     Ok((has != should).then(|| format!("it has {has} rows, the topic gives {should}")))
 }
 
+/// The same of files of text, line by line.
+pub(super) fn text_difference(published: &[Bytes], expected: &[Bytes]) -> Option<String> {
+    let lines =
+        |files: &[Bytes]| files.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect::<String>();
+    let (has, should) = (lines(published), lines(expected));
+    let shown = |line: &str| line.escape_debug().take(120).collect::<String>();
+    for (number, (has, should)) in (1..).zip(has.lines().zip(should.lines())) {
+        if has != should {
+            return Some(format!("line {number}: {}, the topic gives {}", shown(has), shown(should)));
+        }
+    }
+    let (has, should) = (has.lines().count(), should.lines().count());
+    (has != should).then(|| format!("it has {has} lines, the topic gives {should}"))
+}
+
 fn whole(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, String> {
     let Some(first) = batches.first() else { return Ok(None) };
     concat_batches(&first.schema(), batches).map(Some).map_err(|error| error.to_string())
