@@ -177,21 +177,35 @@ impl Findings {
 
     /// Every record counted is in a result, in an open window, or kept.
     fn sums(&mut self, newest: &Entry) {
-        let open: BTreeSet<Timestamp> = newest.windows.iter().map(|open| open.window.start).collect();
+        let windows = newest.open_windows();
+        let open: BTreeSet<Timestamp> = windows.iter().map(|open| open.window.start).collect();
         let settled = self.results.iter().filter(|(start, _)| !open.contains(start));
         let settled = settled.flat_map(|(_, (_, inputs))| inputs.values());
-        let filling = newest.windows.iter().flat_map(|open| &open.parts).map(|part| &part.tally);
+        let filling = windows.iter().flat_map(|open| &open.parts).map(|part| &part.tally);
         let tallies: Vec<&Tally> = settled.chain(filling).collect();
         let totals = &newest.totals;
         let waiting = |chunks: &[crate::log::entry::Chunk]| chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
-        let sums = [
-            ("aggregated", totals.aggregated, tallies.iter().map(|tally| tally.aggregated).sum()),
-            ("filtered", totals.filtered, tallies.iter().map(|tally| tally.filtered).sum()),
-            ("late", totals.late, tallies.iter().map(|tally| tally.late).sum()),
+        let [aggregated, filtered, late] = [
+            tallies.iter().map(|tally| tally.aggregated).sum::<u64>(),
+            tallies.iter().map(|tally| tally.filtered).sum(),
+            tallies.iter().map(|tally| tally.late).sum(),
+        ];
+        // Each record is in all of the windows that hold it, but for those that were final.
+        let places = newest.tumbling.overlap() * (totals.aggregated + totals.filtered);
+        let in_windows = if newest.tumbling.is_hopping() {
+            vec![("in windows", places.saturating_sub(totals.missed), aggregated + filtered)]
+        } else {
+            vec![
+                ("aggregated", totals.aggregated, aggregated),
+                ("filtered", totals.filtered, filtered),
+                ("late", totals.late, late),
+            ]
+        };
+        let kept = [
             ("too late", totals.too_late, self.late_rows + waiting(&newest.late.chunks)),
             ("invalid", totals.invalid(), self.invalid_rows + waiting(&newest.invalid.chunks)),
         ];
-        for (what, counted, found) in sums {
+        for (what, counted, found) in in_windows.into_iter().chain(kept) {
             if counted != found {
                 self.wrong.push(format!("{counted} records were counted as {what}, {found} are found"));
             }
@@ -229,7 +243,7 @@ impl Findings {
             grouped(self.files),
             grouped(self.rows),
             grouped(self.results.len() as u64),
-            newest.windows.len()
+            newest.open_windows().len()
         );
         println!(
             "read {} = aggregated {} + filtered {} + too late {} + invalid {}; late {}; offsets without a record {}",

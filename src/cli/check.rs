@@ -127,7 +127,7 @@ async fn check_sink(pipeline: &Pipeline) -> Result<(), Error> {
     match newest(&store).await? {
         Some(stored) => {
             turn::belongs(&store, pipeline, &stored)?;
-            let open = counted(stored.entry.windows.len() as u64, "window");
+            let open = counted(stored.entry.open_windows().len() as u64, "window");
             println!("  its log stands at entry {}, {open} open", stored.entry.sequence.0);
         }
         None => {

@@ -98,7 +98,7 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
         late = totals.late,
         too_late = totals.too_late,
         invalid = totals.invalid(),
-        open_windows = entry.windows.len(),
+        open_windows = entry.open_windows().len(),
         "stopped in good order"
     );
     Ok(())

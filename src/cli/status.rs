@@ -92,12 +92,13 @@ fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) ->
         let lags = entry.partitions.iter().filter_map(|(id, claim)| lag(claim, ends.get(id).copied()));
         out += &format!("lag {} offsets beyond this entry\n", grouped(lags.sum()));
     }
-    out += &format!("\n{}\n", counted(entry.windows.len() as u64, "open window"));
-    for open in entry.windows.iter().take(limit) {
+    let open_windows = entry.open_windows();
+    out += &format!("\n{}\n", counted(open_windows.len() as u64, "open window"));
+    for open in open_windows.iter().take(limit) {
         out += &format!("  {}\n", window_line(entry, open, ends));
     }
-    if entry.windows.len() > limit {
-        out += &format!("  and {} more\n", entry.windows.len() - limit);
+    if open_windows.len() > limit {
+        out += &format!("  and {} more\n", open_windows.len() - limit);
     }
     let totals = &entry.totals;
     out += &format!(
@@ -109,6 +110,9 @@ fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) ->
         grouped(totals.invalid()),
         grouped(totals.late)
     );
+    if totals.missed > 0 {
+        out += &format!("late records missed {} that had become final\n", counted(totals.missed, "window"));
+    }
     for (reason, count) in &totals.invalid {
         out += &format!("  invalid: {reason} {}\n", grouped(*count));
     }

@@ -68,6 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     key("column", "optional", "optional = true"),
     key("window", "event_time", r#"event_time = "dropoff_at""#),
     key("window", "size", r#"size = "1 hour""#),
+    key("window", "every", r#"every = "10 minutes""#),
     key("window", "timezone", r#"timezone = "Europe/Paris""#),
     key("window", "origin", r#"origin = "2026-03-01T00:00:00Z""#),
     key("window", "watermark_delay", r#"watermark_delay = "10 minutes""#),

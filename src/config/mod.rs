@@ -27,7 +27,7 @@ use crate::decode::Format;
 use crate::decode::column::Columns;
 use crate::sink::format::FileFormat;
 use crate::source::Start;
-use crate::time::window::Tumbling;
+use crate::time::window::Windows;
 
 /// The largest pipeline file in bytes.
 pub const LARGEST: usize = 1 << 20;
@@ -158,7 +158,7 @@ pub enum OnQuiet {
 #[derive(Clone, Debug)]
 pub struct WindowConfig {
     /// Which window a time falls into.
-    pub windows: Tumbling,
+    pub windows: Windows,
     /// How much disorder is ordinary.
     pub watermark_delay: i64,
     /// How much longer a window takes late records in.
@@ -241,7 +241,7 @@ impl Pipeline {
         struct Meaning<'a> {
             sql: &'a str,
             columns: &'a Columns,
-            windows: &'a Tumbling,
+            windows: &'a Windows,
             watermark_delay: i64,
             allowed_lateness: i64,
             emit: Emit,

@@ -15,7 +15,7 @@ use crate::decode::column::{Column, ColumnType, Columns, PartType, TIMESTAMP, Wh
 use crate::decode::{FORMATS, PARQUET, RAW};
 use crate::sink::format::FileFormat;
 use crate::time::text::{self, TextError};
-use crate::time::window::{LONGEST, Tumbling};
+use crate::time::window::{LONGEST, Windows};
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -206,19 +206,26 @@ fn checked_event_time(reader: &mut Reader<'_>, text: Text, declared: &[Column], 
 
 fn read_window(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<WindowConfig> {
     let size_text = reader.required(section, "size");
+    let every_text = reader.text(section, "every");
     let zone_text = reader.text(section, "timezone");
     let origin_text = reader.text(section, "origin");
     let size = size_text.as_ref().and_then(|text| or_note(reader, text, text::window_size(&text.value)));
+    let every = every_text.as_ref().map(|text| or_note(reader, text, text::window_size(&text.value)));
     let zone = zone_text.as_ref().map(|text| checked_zone(reader, text));
     let origin = origin_text.as_ref().map(|text| or_note(reader, text, text::time(&text.value)));
     // A problem with one of them has been noted; the others are still checked against each other.
     let windows = size.and_then(|size| {
-        let windows = Tumbling::new(size, origin.flatten(), zone.flatten());
+        let (origin, zone) = (origin.flatten(), zone.flatten());
+        let tumbling = Windows::new(size, origin, zone).map_err(|error| (error, &size_text));
+        let windows = tumbling.and_then(|tumbling| match every.flatten() {
+            Some(every) => Windows::hopping(size, every, origin, zone).map_err(|error| (error, &every_text)),
+            None => Ok(tumbling),
+        });
         windows
-            .map_err(|error| {
+            .map_err(|(error, text)| {
                 use crate::time::window::WindowError as E;
                 let at_origin = matches!(error, E::OriginDay | E::OriginRange);
-                let text = if at_origin { origin_text.as_ref() } else { size_text.as_ref() };
+                let text = if at_origin { origin_text.as_ref() } else { text.as_ref() };
                 let said = error.to_string();
                 let (wrong, instead) = said.split_once("; ").unwrap_or((&said, "write another"));
                 text.map(|text| reader.wrong(text, &TextError::new(wrong, instead)))

@@ -117,7 +117,7 @@ fn the_example_of_the_design_is_taken_literally() {
     assert_eq!(columns, expected);
     assert!(pipeline.columns.declared.iter().all(|column| !column.optional && column.path == [column.name.clone()]));
     assert_eq!(pipeline.columns.event_time, "dropoff_at");
-    assert_eq!(pipeline.window.windows, Tumbling::new(Size::Physical(3_600_000_000), None, None).unwrap());
+    assert_eq!(pipeline.window.windows, Windows::new(Size::Physical(3_600_000_000), None, None).unwrap());
     assert_eq!((pipeline.window.watermark_delay, pipeline.window.allowed_lateness), (600_000_000, 7_200_000_000));
     assert_eq!((pipeline.window.emit, pipeline.window.on_quiet), (Emit::Final, OnQuiet::Advance));
     assert_eq!((pipeline.window.idle_timeout, pipeline.window.max_future), (30_000_000, 3_600_000_000));

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 
 use super::OpenPart;
 use super::kept::Kept;
-use crate::log::entry::{Chunk, Claim, ClosedBy, Counts, Quiet, Tally};
+use crate::log::entry::{Chunk, Claim, ClosedBy, Counts, Lot, Quiet, Tally};
 use crate::query::QueryError;
 use crate::record::{Partition, Timestamp};
 use crate::time::window::Window;
@@ -64,12 +64,12 @@ pub struct State {
     pub run: bool,
 }
 
-/// A window that takes more records.
+/// A window that takes more records, or a pane of some.
 #[derive(Debug)]
 pub struct StaysOpen {
     /// The window.
     pub window: Window,
-    /// Rows of revision 0, if it is out.
+    /// Rows of revision 0 of the window that begins here, if it is out.
     pub published: Option<u64>,
     /// What each partition brought.
     pub pieces: Vec<PieceOf>,
@@ -78,10 +78,8 @@ pub struct StaysOpen {
 /// What one partition brought to an open window.
 #[derive(Debug)]
 pub struct PieceOf {
-    /// The partition.
-    pub partition: Partition,
-    /// Whether these are late records, kept apart.
-    pub late: bool,
+    /// Which records these are.
+    pub lot: Lot,
     /// Their counts.
     pub tally: Tally,
     /// Their partial result.
@@ -98,7 +96,7 @@ impl OpenPart {
     }
 
     /// The partial result for closing: from memory as far as it is there.
-    fn result(&mut self) -> Result<State, QueryError> {
+    pub(super) fn result(&mut self) -> Result<State, QueryError> {
         let snapshot = self.partial.snapshot()?;
         let stored = if snapshot.replaces { self.runs().collect() } else { self.stored.clone() };
         Ok(State { stored, fresh: snapshot.batches, run: false })
@@ -113,27 +111,6 @@ impl OpenPart {
     pub(super) fn runs(&self) -> impl Iterator<Item = Chunk> + '_ {
         self.stored.iter().filter(|chunk| chunk.run.is_some()).cloned()
     }
-}
-
-pub(super) fn closing(
-    window: Window,
-    published: Option<u64>,
-    parts: &mut BTreeMap<(Partition, bool), OpenPart>,
-    with_late: bool,
-    by: ClosedBy,
-    claims: &BTreeMap<Partition, Claim>,
-) -> Result<Closing, QueryError> {
-    let mut inputs: BTreeMap<Partition, Tally> = BTreeMap::new();
-    let mut states = Vec::new();
-    for (&(partition, late), part) in parts {
-        if late && !with_late {
-            continue;
-        }
-        inputs.entry(partition).and_modify(|tally| *tally = tally.and(part.tally)).or_insert(part.tally);
-        states.push(part.result()?);
-    }
-    let complete = !claims.values().flat_map(|claim| &claim.holes).any(|hole| hole.touches(window));
-    Ok(Closing { window, revision: 0, last: false, by, complete, before: published, inputs, states })
 }
 
 /// What let the stream's watermark pass `boundary`.

@@ -4,9 +4,10 @@
 //! depends on its own partition's records before it and on nothing else, but for the cuts of windows that closed while
 //! the partition was idle; those are in what is committed. Files, the log and the clock are left to others.
 
+mod close;
 pub mod cut;
-pub mod kept;
 mod follow;
+pub mod kept;
 mod partition;
 pub mod view;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::config::{Emit, OnQuiet, WindowConfig};
 use crate::decode::{Decoded, Reason};
-use crate::log::entry::{Chunk, Counts, Entry, Hole, Quiet, Tally};
+use crate::log::entry::{Chunk, Counts, Entry, Hole, Lot, Missed, Quiet, Tally};
 use crate::query::{Keeps, Partial, Query, QueryError};
 use crate::record::{Offset, Partition, Timestamp};
 use crate::time::watermark::Lateness;
@@ -40,8 +41,13 @@ pub struct Engine {
     config: WindowConfig,
     query: Arc<Query>,
     partitions: BTreeMap<Partition, PartitionState>,
+    /// By start; where windows overlap, the panes that they share.
     windows: BTreeMap<Timestamp, Open>,
     watermark: Option<Timestamp>,
+    /// The watermark of the last commit: what it closed is not closed again.
+    settled: Option<Timestamp>,
+    /// Whether late records came to a pane since then that had none of their kind.
+    reopened: bool,
     quiet: Option<Quiet>,
     /// Where the watermark would stand without the idle partitions, and when that was seen: what is not proved yet.
     unproved: VecDeque<(Timestamp, Timestamp)>,
@@ -55,14 +61,14 @@ pub struct Engine {
     limit: usize,
 }
 
-/// A window that still takes records.
+/// A window that still takes records, or a pane of some.
 #[derive(Debug)]
 struct Open {
     window: Window,
-    /// Rows of revision 0, once it is out.
+    /// Rows of revision 0 of the window that begins here, once it is out.
     published: Option<u64>,
     /// By partition, records on time before late ones.
-    parts: BTreeMap<(Partition, bool), OpenPart>,
+    parts: BTreeMap<Lot, OpenPart>,
 }
 
 /// What one partition brought to a window.
@@ -81,7 +87,7 @@ struct OpenPart {
 /// Rows of one batch that go to the same place.
 struct Share {
     window: Window,
-    apart: bool,
+    lot: Lot,
     tally: Tally,
     rows: Vec<u32>,
 }
@@ -96,6 +102,8 @@ impl Engine {
             partitions: BTreeMap::new(),
             windows: BTreeMap::new(),
             watermark: None,
+            settled: None,
+            reopened: false,
             quiet: None,
             unproved: VecDeque::new(),
             closing_all: false,
@@ -127,7 +135,7 @@ impl Engine {
         mut load: impl FnMut(&Chunk) -> Vec<arrow::array::RecordBatch>,
     ) -> Result<Self, QueryError> {
         let mut engine = Self::new(config, query);
-        engine.watermark = entry.watermark;
+        (engine.watermark, engine.settled) = (entry.watermark, entry.watermark);
         engine.quiet = entry.quiet;
         for (&partition, claim) in &entry.partitions {
             engine.partitions.insert(partition, PartitionState::restore(claim));
@@ -145,7 +153,7 @@ impl Engine {
                 };
                 let stored = part.chunks.clone();
                 let state = OpenPart { partial, tally: part.tally, stored, dirty: false, bytes: 0 };
-                parts.insert((part.partition, part.late), state);
+                parts.insert(part.lot(), state);
             }
             let state = Open { window: open.window, published: open.published, parts };
             engine.windows.insert(open.window.start, state);
@@ -203,7 +211,7 @@ impl Engine {
             keep_invalid(&mut self.invalid, &mut self.counts, &mut self.kept_bytes, kept);
         }
         let mut shares: Vec<Share> = Vec::new();
-        let mut share_of: BTreeMap<(Timestamp, bool), usize> = BTreeMap::new();
+        let mut share_of: BTreeMap<(Timestamp, Lot), usize> = BTreeMap::new();
         // Neighbours mostly share a window.
         let mut window_at_hand: Option<Window> = None;
         let mut share_at_hand = 0;
@@ -230,10 +238,15 @@ impl Engine {
                 keep_invalid(&mut self.invalid, &mut self.counts, &mut self.kept_bytes, kept);
                 continue;
             };
-            let lateness = state.clock.lateness(window.end, self.config.allowed_lateness);
+            let mut lateness = state.clock.lateness(window.end, self.config.allowed_lateness);
+            let mut missed = Missed::default();
+            if lateness != Lateness::OnTime && self.config.windows.is_hopping() {
+                (lateness, missed) = partition::missed(&self.config, &state.clock, window);
+            }
             state.accept(time, self.config.watermark_delay);
             let offset = records.get(index as usize).offset;
             if lateness == Lateness::TooLate {
+                let window = self.config.windows.from_pane(window);
                 let text = format!(
                     "window {} to {} was final: the partition's watermark stood at {}",
                     window.start,
@@ -248,12 +261,13 @@ impl Engine {
                 continue;
             }
             let late = lateness == Lateness::Late;
-            let apart = late && self.config.emit == Emit::Early;
+            let apart = late && (self.config.emit == Emit::Early || !missed.is_nothing());
+            let lot = Lot { partition: id, late: apart, missed };
             share_at_hand = match shares.get(share_at_hand) {
-                Some(share) if share.window == window && share.apart == apart => share_at_hand,
-                _ => *share_of.entry((window.start, apart)).or_insert_with(|| {
+                Some(share) if share.window == window && share.lot == lot => share_at_hand,
+                _ => *share_of.entry((window.start, lot)).or_insert_with(|| {
                     let tally = Tally { aggregated: 0, filtered: 0, late: 0, first: offset, last: offset };
-                    shares.push(Share { window, apart, tally, rows: Vec::new() });
+                    shares.push(Share { window, lot, tally, rows: Vec::new() });
                     shares.len() - 1
                 }),
             };
@@ -272,33 +286,40 @@ impl Engine {
         self.counts.read += read;
         self.counts.gaps += state.advance_past(last, read);
         for share in shares {
-            self.add(id, &prepared, share)?;
+            self.add(&prepared, share)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, id: Partition, prepared: &crate::query::Prepared, share: Share) -> Result<(), QueryError> {
+    fn add(&mut self, prepared: &crate::query::Prepared, share: Share) -> Result<(), QueryError> {
         self.counts.aggregated += share.tally.aggregated;
         self.counts.filtered += share.tally.filtered;
         self.counts.late += share.tally.late;
+        if let Some(settled) = share.lot.missed.settled {
+            let missed = self.config.windows.of_pane(share.window).take_while(|window| window.end <= settled).count();
+            self.counts.missed += missed as u64 * (share.tally.aggregated + share.tally.filtered);
+        }
         let open = self.windows.entry(share.window.start).or_insert_with(|| Open {
             window: share.window,
             published: None,
             parts: BTreeMap::new(),
         });
-        let part = match open.parts.entry((id, share.apart)) {
+        let part = match open.parts.entry(share.lot) {
             std::collections::btree_map::Entry::Occupied(part) => {
                 let part = part.into_mut();
                 part.tally = part.tally.and(share.tally);
                 part
             }
-            std::collections::btree_map::Entry::Vacant(place) => place.insert(OpenPart {
-                partial: self.query.partial(),
-                tally: share.tally,
-                stored: Vec::new(),
-                dirty: true,
-                bytes: 0,
-            }),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                self.reopened |= !share.lot.missed.is_nothing();
+                place.insert(OpenPart {
+                    partial: self.query.partial(),
+                    tally: share.tally,
+                    stored: Vec::new(),
+                    dirty: true,
+                    bytes: 0,
+                })
+            }
         };
         part.dirty = true;
         part.partial.add(prepared, &share.rows)?;
@@ -318,16 +339,13 @@ impl Engine {
     }
 
     /// The parts to be cut off as runs, the largest ones, if more is held than may be.
-    fn excess(&self) -> BTreeSet<(Timestamp, Partition, bool)> {
+    fn excess(&self) -> BTreeSet<(Timestamp, Lot)> {
         let mut excess = BTreeSet::new();
         if self.held <= self.limit || self.query.keeps() == Keeps::Rows {
             return excess;
         }
         let places = |open: &Open| {
-            let parts = open.parts.iter();
-            parts
-                .map(|(&(partition, late), part)| (part.bytes, (open.window.start, partition, late)))
-                .collect::<Vec<_>>()
+            open.parts.iter().map(|(&lot, part)| (part.bytes, (open.window.start, lot))).collect::<Vec<_>>()
         };
         let mut parts: Vec<_> = self.windows.values().flat_map(places).collect();
         parts.sort_unstable_by(|one, other| other.cmp(one));
@@ -426,7 +444,7 @@ impl Engine {
 
     /// Closes every window that is open, for good.
     pub fn close_all(&mut self) {
-        let last = self.windows.values().map(|open| open.window.end.plus(self.config.allowed_lateness)).max();
+        let last = self.windows.values().last().map(|open| self.last_end(open).plus(self.config.allowed_lateness));
         self.closing_all = last > self.watermark;
         self.watermark = self.watermark.max(last);
     }
@@ -434,6 +452,9 @@ impl Engine {
     /// Whether a window waits to be published.
     #[must_use]
     pub fn is_due(&self) -> bool {
+        if self.config.windows.is_hopping() {
+            return self.may_be_due() && !self.due().is_empty();
+        }
         let Some(watermark) = self.watermark else { return false };
         let lateness = self.config.allowed_lateness;
         let ended = self.windows.values().take_while(|open| open.window.end <= watermark);
@@ -456,7 +477,7 @@ impl Engine {
     /// Windows that take records.
     #[must_use]
     pub fn open_windows(&self) -> usize {
-        self.windows.len()
+        if self.config.windows.is_hopping() { self.view_windows().count() } else { self.windows.len() }
     }
 
     /// Counts since the last commit.
@@ -511,37 +532,22 @@ impl Engine {
             invalid: std::mem::take(&mut self.invalid),
             counts: self.counts.clone(),
         };
-        let (lateness, early) = (self.config.allowed_lateness, self.config.emit == Emit::Early);
+        for due in self.due() {
+            self.close(due, &mut cut)?;
+        }
         let excess = self.excess();
-        let has = |boundary: Timestamp| self.watermark.is_some_and(|watermark| boundary <= watermark);
+        let (windows, lateness) = (&self.config.windows, self.config.allowed_lateness);
         for open in self.windows.values_mut() {
-            let last = has(open.window.end.plus(lateness));
-            let closes = |with_late: bool, open: &mut Open| {
-                let boundary = if last { open.window.end.plus(lateness) } else { open.window.end };
-                let by = cut::closed_by(&cut.claims, boundary, self.quiet.is_some(), self.closing_all);
-                cut::closing(open.window, open.published, &mut open.parts, with_late, by, &cut.claims)
-            };
-            let mut closing = Vec::new();
-            if early && open.published.is_none() && has(open.window.end) {
-                let mut first = closes(false, open)?;
-                first.last = last && !open.parts.keys().any(|(_, late)| *late);
-                closing.push(first);
+            if Some(windows.from_pane(open.window).end.plus(lateness)) <= self.watermark {
+                continue;
             }
-            if last && !early {
-                closing.push(cut::Closing { last, ..closes(true, open)? });
-            } else if last && open.parts.keys().any(|(_, late)| *late) {
-                closing.push(cut::Closing { last, revision: 1, ..closes(true, open)? });
+            let mut pieces = Vec::new();
+            for (&lot, part) in &mut open.parts {
+                let is_excess = excess.contains(&(open.window.start, lot));
+                let state = if is_excess { part.sealed()? } else { part.snapshot()? };
+                pieces.push(PieceOf { lot, tally: part.tally, state });
             }
-            cut.closings.extend(closing);
-            if !last {
-                let mut pieces = Vec::new();
-                for (&(partition, late), part) in &mut open.parts {
-                    let is_excess = excess.contains(&(open.window.start, partition, late));
-                    let state = if is_excess { part.sealed()? } else { part.snapshot()? };
-                    pieces.push(PieceOf { partition, late, tally: part.tally, state });
-                }
-                cut.open.push(cut::StaysOpen { window: open.window, published: open.published, pieces });
-            }
+            cut.open.push(cut::StaysOpen { window: open.window, published: open.published, pieces });
         }
         Ok(cut)
     }
@@ -559,7 +565,7 @@ impl Engine {
             let Some(logged) = open.remove(start) else { return false };
             state.published = logged.published;
             for part in &logged.parts {
-                if let Some(state) = state.parts.get_mut(&(part.partition, part.late)) {
+                if let Some(state) = state.parts.get_mut(&part.lot()) {
                     state.stored.clone_from(&part.chunks);
                     state.dirty = false;
                     // Rows are read from the store when the window closes, and so are groups if all are in runs.
@@ -571,6 +577,7 @@ impl Engine {
             true
         });
         self.measure();
+        (self.settled, self.reopened) = (entry.watermark, false);
         self.counts = Counts::default();
         self.kept_bytes = 0;
         self.closing_all = false;

@@ -36,6 +36,8 @@ pub(super) struct Truth {
     pub(super) filtered: u64,
     pub(super) aggregated: u64,
     pub(super) counted_late: u64,
+    /// Windows that were final for a record which another took.
+    pub(super) missed: u64,
 }
 
 /// The truth for `SELECT k, COUNT(*), SUM(v), MIN(v), MAX(v) … WHERE v <> 13 GROUP BY k` when every window is closed.
@@ -57,20 +59,29 @@ pub(super) fn truth(
                 truth.invalid.insert((partition, event.offset));
                 continue;
             };
-            let window = config.windows.assign(content.time).unwrap();
-            let late = window.end.0 <= watermark;
-            let too_late = window.end.0.saturating_add(config.allowed_lateness) <= watermark;
+            let passes = content.value != 13;
+            let key = if passes { content.key.clone() } else { String::new() };
+            let (mut late_for, mut missed, mut taken) = (0, 0, 0);
+            for window in config.windows.holding(content.time) {
+                assert!(window.contains(content.time));
+                if window.end.0.saturating_add(config.allowed_lateness) <= watermark {
+                    missed += 1;
+                    continue;
+                }
+                let late = window.end.0 <= watermark;
+                late_for += u64::from(late);
+                taken += 1;
+                accepted.entry(window.start).or_default().push((late, key.clone(), content.value));
+            }
             watermark = watermark.max(content.time.0 - config.watermark_delay);
-            if too_late {
+            if taken == 0 {
                 truth.late.insert((partition, event.offset));
                 continue;
             }
-            truth.counted_late += u64::from(late);
-            let passes = content.value != 13;
+            truth.missed += missed;
+            truth.counted_late += u64::from(late_for + missed > 0);
             truth.filtered += u64::from(!passes);
             truth.aggregated += u64::from(passes);
-            let rows = accepted.entry(window.start).or_default();
-            rows.push((late, if passes { content.key.clone() } else { String::new() }, content.value));
         }
     }
     for (start, rows) in accepted {

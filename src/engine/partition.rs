@@ -2,10 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::log::entry::{Claim, Hole, Raise, Tail};
+use crate::config::WindowConfig;
+use crate::log::entry::{Claim, Hole, Missed, Raise, Tail};
 use crate::record::{Offset, Record, Timestamp};
-use crate::time::watermark::PartitionClock;
-use crate::time::window::Tumbling;
+use crate::time::watermark::{Lateness, PartitionClock};
+use crate::time::window::{Window, Windows};
 
 #[derive(Debug)]
 pub(super) struct PartitionState {
@@ -92,12 +93,24 @@ impl PartitionState {
     }
 
     /// Drops holes that no window to come can touch: `horizon` is the end of the last final window.
-    pub(super) fn forget_holes(&mut self, horizon: Option<Timestamp>, windows: &Tumbling) {
+    pub(super) fn forget_holes(&mut self, horizon: Option<Timestamp>, windows: &Windows) {
         self.holes.retain(|hole| {
-            let end = hole.before.and_then(|before| windows.assign(before)).map(|window| window.end);
+            let end = hole.before.and_then(|before| windows.assign(before)).map(|pane| windows.from_pane(pane).end);
             end.is_none() || end > horizon
         });
     }
+}
+
+/// How a record of a pane that had ended stands, by all the windows that hold the pane, and which of them it missed.
+pub(super) fn missed(config: &WindowConfig, clock: &PartitionClock, pane: Window) -> (Lateness, Missed) {
+    let last = config.windows.from_pane(pane).end;
+    // Windows end where panes do. Beyond the last one all is the same.
+    let up_to = |time: Timestamp| config.windows.assign(time).map_or(last, |pane| pane.start.min(last));
+    let of = |time: Timestamp| (time >= pane.end).then(|| up_to(time));
+    let ended = clock.watermark().and_then(of);
+    let settled = clock.watermark().and_then(|watermark| of(watermark.minus(config.allowed_lateness)));
+    let lateness = if settled == Some(last) { Lateness::TooLate } else { Lateness::Late };
+    (lateness, Missed { ended, settled })
 }
 
 /// A digest by which a record is known again.

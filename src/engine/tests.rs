@@ -26,6 +26,8 @@ use crate::record::{Offset, Partition, Records, Timestamp};
 use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::state;
 use crate::sink::store::Store;
+use crate::time::text::Size;
+use crate::time::window::Windows;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -62,6 +64,17 @@ fn pipeline(emit: &str, lateness: &str, sql: &str) -> Pipeline {
         "#
     );
     Pipeline::parse(&text, "t.toml", &|_| None).unwrap()
+}
+
+/// The same with windows that begin so often.
+fn every(minutes: i64, pipeline: &mut Pipeline) {
+    let [size, every] = [10, minutes].map(|minutes| Size::Physical(minutes * MINUTE));
+    pipeline.window.windows = Windows::hopping(size, every, None, None).unwrap();
+}
+
+/// Minutes from window to window: ten as they tumble.
+fn hop() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => Just(10), 1 => Just(5), 1 => Just(2), 1 => Just(1)]
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -363,6 +376,7 @@ fn agree(entry: &Entry, found: &Found, truth: &Truth) -> Result<(), TestCaseErro
     prop_assert_eq!(entry.totals.aggregated, truth.aggregated);
     prop_assert_eq!(entry.totals.filtered, truth.filtered);
     prop_assert_eq!(entry.totals.late, truth.counted_late);
+    prop_assert_eq!(entry.totals.missed, truth.missed);
     prop_assert_eq!(entry.totals.too_late, truth.late.len() as u64);
     prop_assert_eq!(entry.totals.invalid(), truth.invalid.len() as u64);
     Ok(())
@@ -379,9 +393,11 @@ proptest! {
         lateness in prop_oneof![Just("0s"), Just("5 minutes"), Just("25 minutes")],
         rows in any::<bool>(),
         memory in memory(),
+        hop in hop(),
     ) {
         let sql = if rows { ROWS } else { GROUPS };
         let mut pipeline = pipeline(if early { "early" } else { "final" }, lateness, sql);
+        every(hop, &mut pipeline);
         pipeline.memory = if rows { pipeline.memory } else { memory };
         let topic = topic(&specs);
         let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps));
@@ -396,17 +412,18 @@ proptest! {
         early in any::<bool>(),
         rows in any::<bool>(),
         memory in memory(),
+        hop in hop(),
     ) {
         // Idleness is the one thing that may make a difference.
         let steps = |steps: &[Step]| -> Vec<Step> {
             steps.iter().filter(|step| !matches!(step, Step::AskEnds)).cloned().collect()
         };
         let sql = if rows { ROWS } else { GROUPS };
-        let pipeline = pipeline(if early { "early" } else { "final" }, "15 minutes", sql);
+        let mut pipeline = pipeline(if early { "early" } else { "final" }, "15 minutes", sql);
+        every(hop, &mut pipeline);
         let topic = topic(&specs);
         let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps(&one)));
         agree(&entry, &found, &truth)?;
-        let mut pipeline = pipeline;
         pipeline.memory = if rows { pipeline.memory } else { memory };
         let (_, again, _) = runtime().block_on(world(&pipeline, planned(sql), &topic, &steps(&other)));
         prop_assert_eq!(found.files, again.files);
@@ -538,6 +555,42 @@ fn records_that_come_together_after_a_pause_make_each_other_not_late() {
         assert_eq!((entry.totals.aggregated, entry.totals.too_late), (120, 0));
         agree(&entry, &found, &truth(&pipeline.window, &topic.events, &raised)).unwrap();
     });
+}
+
+/// Windows of ten minutes, one every five: a record is in two, and late for each by that one's own end.
+#[test]
+fn a_late_record_is_in_those_of_its_windows_that_are_not_final() {
+    // The watermark stands two minutes behind 8:24:30, so what is 8:19:30 missed the window up to 8:20 and is in the next.
+    let mut specs = vec![vec![good(0, 1); 49]];
+    specs[0].extend([good(5, 7), good(20, 9)]);
+    let mut pipeline = pipeline("final", "0s", GROUPS);
+    every(5, &mut pipeline);
+    let topic = topic(&specs);
+    let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(GROUPS), &topic, &[]));
+    agree(&entry, &found, &truth).unwrap();
+    let sums = |minute: i64| found.results[&(Timestamp(BEGIN + minute * MINUTE), 0)][0].2;
+    assert_eq!((sums(10), sums(15)), (20, 19 + 7));
+    let totals = &entry.totals;
+    assert_eq!((totals.aggregated, totals.late, totals.missed, totals.too_late), (50, 1, 1, 1));
+}
+
+/// A window begins where no record is, and its first result is known all the same when late records come.
+#[test]
+fn an_early_result_of_a_window_that_begins_before_its_first_record_is_corrected_once() {
+    let mut specs = vec![vec![good(0, 1); 30]];
+    specs[0].extend([good(10, 7), good(0, 1)]);
+    let mut pipeline = pipeline("early", "60 minutes", GROUPS);
+    every(5, &mut pipeline);
+    let topic = topic(&specs);
+    let deliver = |count| Step::Deliver { partition: 0, count };
+    let steps = [deliver(30), Step::Commit, Step::Restart, deliver(1), Step::Commit, Step::Restart, deliver(1)];
+    let (entry, found, truth) = runtime().block_on(world(&pipeline, planned(GROUPS), &topic, &steps));
+    agree(&entry, &found, &truth).unwrap();
+    let revisions = |minute: i64| {
+        let start = Timestamp(BEGIN + minute * MINUTE);
+        found.results.keys().filter(|(window, _)| *window == start).count()
+    };
+    assert_eq!([revisions(-5), revisions(0), revisions(5)], [1, 2, 1]);
 }
 
 /// Sixty commits bring a record each, and the log names few pieces.

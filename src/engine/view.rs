@@ -47,14 +47,16 @@ impl Engine {
 
     /// The windows that take records, by start.
     pub fn view_windows(&self) -> impl Iterator<Item = WindowView> + '_ {
-        self.windows.values().map(|open| {
-            let tallies = || open.parts.values().map(|part| part.tally);
-            WindowView {
-                window: open.window,
-                published: open.published,
+        self.open_spans().filter_map(|window| {
+            let published = self.windows.get(&window.start).and_then(|open| open.published);
+            let tallies = || self.parts_in(window).map(|(lot, part)| lot.tally_in(window, part.tally));
+            let view = WindowView {
+                window,
+                published,
                 records: tallies().map(|tally| tally.aggregated + tally.filtered).sum(),
                 late: tallies().map(|tally| tally.late).sum(),
-            }
+            };
+            (view.records > 0 || published.is_some()).then_some(view)
         })
     }
 

@@ -14,7 +14,7 @@ use super::target::Target;
 use crate::log::entry::Entry;
 use crate::record::Timestamp;
 use crate::time::text::Size;
-use crate::time::window::Tumbling;
+use crate::time::window::Windows;
 
 /// The text that PostgreSQL makes of a numeric in its binary form, as `numeric.c` describes the form.
 fn text_of(mut form: &[u8]) -> String {
@@ -246,7 +246,7 @@ fn entry(closed: &[(i64, i32, u64)], files: &[(i64, i32)]) -> Entry {
 }
 
 fn example_windows() -> serde_json::Value {
-    let windows = Tumbling::new(Size::Physical(3_600_000_000), None, None);
+    let windows = Windows::new(Size::Physical(3_600_000_000), None, None);
     serde_json::to_value(windows.unwrap()).unwrap()
 }
 

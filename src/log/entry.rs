@@ -1,5 +1,6 @@
 //! One entry of the commit log, as a value. An entry alone is enough to start from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Emit;
 use crate::record::{Offset, Partition, Timestamp};
-use crate::time::window::{Tumbling, Window};
+use crate::time::window::{Window, Windows};
 
 /// The version of the entry's form that this program writes; a newer one is refused.
 pub const FORMAT: u32 = 1;
@@ -56,7 +57,7 @@ pub struct Entry {
     /// The topic that was read.
     pub topic: TopicId,
     /// Which window a time falls into.
-    pub tumbling: Tumbling,
+    pub tumbling: Windows,
     /// When results are published.
     pub emit: Emit,
     /// How far a partition's watermark stays behind its newest record, in microseconds.
@@ -69,7 +70,8 @@ pub struct Entry {
     pub quiet: Option<Quiet>,
     /// Each partition's claim.
     pub partitions: BTreeMap<Partition, Claim>,
-    /// Windows that are still open, by start.
+    /// Windows that are still open, by start; of hopping windows the panes, which hold what the windows share:
+    /// [`Entry::open_windows`] gives the windows.
     pub windows: Vec<OpenWindow>,
     /// Too late records that wait for a file.
     pub late: Waiting,
@@ -193,13 +195,13 @@ impl Hole {
     }
 }
 
-/// A window that still takes records.
+/// A window that still takes records, or a pane that such windows share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenWindow {
     /// Its span.
     pub window: Window,
-    /// Whether revision 0 is out, and how many rows it had.
+    /// Whether revision 0 of the window that begins here is out, and how many rows it had.
     pub published: Option<u64>,
     /// What each partition brought so far.
     pub parts: Vec<Part>,
@@ -213,10 +215,113 @@ pub struct Part {
     pub partition: Partition,
     /// Whether these are the late records, kept apart from those on time.
     pub late: bool,
+    /// Of late records in a pane, for which of its windows they were late.
+    #[serde(default, skip_serializing_if = "Missed::is_nothing")]
+    pub missed: Missed,
     /// Counts and offsets of the records in it.
     pub tally: Tally,
     /// The state objects that hold the partial result, in order.
     pub chunks: Vec<Chunk>,
+}
+
+/// Which windows of a pane had ended when late records came to it. Both are ends of panes, and so of windows.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Missed {
+    /// Windows up to this end had ended: the records are late for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Windows up to this end were final: the records are not in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Timestamp>,
+}
+
+impl Missed {
+    /// Whether windows do not overlap, or none had ended.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Records of a window or a pane that become of one fate: whose they are, and how late they came.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lot {
+    /// The partition.
+    pub partition: Partition,
+    /// Whether these are late records, kept apart from those on time.
+    pub late: bool,
+    /// Of hopping windows, for which of them.
+    pub missed: Missed,
+}
+
+impl Lot {
+    /// Whether they came after the end of `window`, one of those they could be in.
+    #[must_use]
+    pub fn is_late_for(&self, window: Window) -> bool {
+        self.missed.ended.map_or(self.late, |ended| window.end <= ended)
+    }
+
+    /// Whether `window`, one of those they could be in, was not final when they came.
+    #[must_use]
+    pub fn is_in(&self, window: Window) -> bool {
+        self.missed.settled.is_none_or(|settled| settled < window.end)
+    }
+
+    /// What `tally` of these records says of `window`, which has them all.
+    #[must_use]
+    pub fn tally_in(&self, window: Window, tally: Tally) -> Tally {
+        match self.missed.ended {
+            Some(_) if !self.is_late_for(window) => Tally { late: 0, ..tally },
+            _ => tally,
+        }
+    }
+}
+
+impl Part {
+    /// Which records it has.
+    #[must_use]
+    pub fn lot(&self) -> Lot {
+        Lot { partition: self.partition, late: self.late, missed: self.missed }
+    }
+}
+
+impl Entry {
+    /// The windows that take more records, by start. Those of hopping windows name no state: it is their panes'.
+    #[must_use]
+    pub fn open_windows(&self) -> Cow<'_, [OpenWindow]> {
+        if !self.tumbling.is_hopping() {
+            return Cow::Borrowed(&self.windows);
+        }
+        let mut open = Vec::new();
+        for window in self.tumbling.over(self.windows.iter().map(|pane| pane.window)) {
+            if Some(window.end.plus(self.allowed_lateness)) <= self.watermark {
+                continue;
+            }
+            let first = self.windows.partition_point(|pane| pane.window.start < window.start);
+            let panes = self.windows[first..].iter().take_while(|pane| pane.window.end <= window.end);
+            let mut parts: BTreeMap<(Partition, bool), Tally> = BTreeMap::new();
+            for part in panes.flat_map(|pane| &pane.parts).filter(|part| part.lot().is_in(window)) {
+                let tally = part.lot().tally_in(window, part.tally);
+                let known = parts.entry((part.partition, part.lot().is_late_for(window)));
+                known.and_modify(|known| *known = known.and(tally)).or_insert(tally);
+            }
+            let published = self.windows.get(first).filter(|pane| pane.window.start == window.start);
+            let published = published.and_then(|pane| pane.published);
+            if parts.is_empty() && published.is_none() {
+                continue;
+            }
+            let part = |((partition, late), tally)| Part {
+                partition,
+                late,
+                missed: Missed::default(),
+                tally,
+                chunks: Vec::new(),
+            };
+            open.push(OpenWindow { window, published, parts: parts.into_iter().map(part).collect() });
+        }
+        Cow::Owned(open)
+    }
 }
 
 /// Records of one partition in one window, counted.
@@ -363,14 +468,22 @@ pub struct Counts {
     pub aggregated: u64,
     /// Records that the query's WHERE left out.
     pub filtered: u64,
-    /// Of aggregated and filtered, those that came late.
+    /// Of aggregated and filtered, those that came late; of hopping windows, for the first to end that holds them.
     pub late: u64,
-    /// Records whose window was final.
+    /// Windows that were final for records that a later window took, counted once for each such record and window.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
+    /// Records whose window was final; of hopping windows, every one that holds them.
     pub too_late: u64,
     /// Records that could not be read, by reason.
     pub invalid: BTreeMap<String, u64>,
     /// Offsets that held no record.
     pub gaps: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Counts {
@@ -392,6 +505,7 @@ impl Counts {
         self.aggregated += other.aggregated;
         self.filtered += other.filtered;
         self.late += other.late;
+        self.missed += other.missed;
         self.too_late += other.too_late;
         self.gaps += other.gaps;
         for (reason, count) in &other.invalid {

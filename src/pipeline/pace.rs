@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::log::entry::Entry;
 use crate::record::{Partition, Timestamp};
-use crate::time::window::Tumbling;
+use crate::time::window::Windows;
 
 /// Partitions that are this close, in microseconds, wait for nobody, however short the windows are.
 const CLOSE: i64 = 60_000_000;
@@ -27,12 +27,12 @@ pub(super) fn stored(entry: &Entry) -> u64 {
 
 /// The partitions that are two windows or more ahead of the slowest one that has more to read. That one is never among
 /// them, so somebody always goes on; and if nobody has more, nobody waits.
-pub(super) fn ahead(standings: &BTreeMap<Partition, Standing>, windows: &Tumbling) -> BTreeSet<Partition> {
+pub(super) fn ahead(standings: &BTreeMap<Partition, Standing>, windows: &Windows) -> BTreeSet<Partition> {
     let slowest = standings.values().filter(|standing| standing.has_more).map(|standing| standing.watermark).min();
     let Some(slowest) = slowest else { return BTreeSet::new() };
     let limit = slowest.map(|slowest| {
         let next = windows.assign(slowest).and_then(|window| windows.assign(window.end));
-        next.map_or(slowest, |window| window.end).max(slowest.plus(CLOSE))
+        next.map_or(slowest, |window| windows.from_pane(window).end).max(slowest.plus(CLOSE))
     });
     let is_ahead = |standing: &Standing| standing.watermark > slowest && standing.watermark >= limit;
     standings.iter().filter(|(_, standing)| is_ahead(standing)).map(|(&partition, _)| partition).collect()
@@ -46,7 +46,7 @@ mod tests {
     const MINUTE: i64 = 60_000_000;
 
     fn who(standings: &[(Option<i64>, bool)]) -> Vec<i32> {
-        let windows = Tumbling::new(Size::Physical(10 * MINUTE), None, None).unwrap();
+        let windows = Windows::new(Size::Physical(10 * MINUTE), None, None).unwrap();
         let standing = |&(minutes, has_more): &(Option<i64>, bool)| Standing {
             watermark: minutes.map(|minutes| Timestamp(minutes * MINUTE)),
             has_more,

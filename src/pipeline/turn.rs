@@ -97,7 +97,7 @@ pub fn belongs(store: &Store, pipeline: &Pipeline, stored: &Stored) -> Result<()
         return Err(LogError::Invalid(format!(
             "sink {store}: the query, columns or windows have changed while {} windows are open under the old ones; \
              run the old file once with --once --close-all, or give the new one a new sink",
-            entry.windows.len()
+            entry.open_windows().len()
         )));
     }
     Ok(())

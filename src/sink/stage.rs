@@ -23,7 +23,7 @@ use crate::engine::cut::{Closing, Cut, State};
 use crate::engine::kept::{self, Kept};
 use crate::error::Error;
 use crate::log::entry::{
-    Chunk, ClosedWindow, Entry, FORMAT, File, FileKind, OpenWindow, Part, Sequence, TopicId, Waiting, Writer,
+    Chunk, ClosedWindow, Entry, FORMAT, File, FileKind, Lot, OpenWindow, Part, Sequence, TopicId, Waiting, Writer,
 };
 use crate::log::store::Stored;
 use crate::query::{Keeps, Pieces, Query, QueryError, Share};
@@ -149,11 +149,13 @@ pub async fn stage(
 
     let mut windows = Vec::new();
     for open in cut.open {
-        let just_closed = closed.iter().find(|closed| closed.window == open.window).map(|closed| closed.rows);
+        let just_closed =
+            closed.iter().find(|closed| closed.window.start == open.window.start).map(|closed| closed.rows);
         let mut parts = Vec::new();
         for piece in open.pieces {
             let chunks = save(desk, piece.state, &mut saved).await?;
-            parts.push(Part { partition: piece.partition, late: piece.late, tally: piece.tally, chunks });
+            let Lot { partition, late, missed } = piece.lot;
+            parts.push(Part { partition, late, missed, tally: piece.tally, chunks });
         }
         windows.push(OpenWindow { window: open.window, published: just_closed.or(open.published), parts });
     }

@@ -121,6 +121,11 @@ pub const METRICS: &[Metric] = &[
         "Of aggregated and filtered records, those that came when their window had ended",
         |seen| one(seen.counts().late),
     ),
+    counter(
+        "windrow_windows_missed",
+        "Hopping windows that were final for records which a later window took, once for each such record and window",
+        |seen| one(seen.counts().missed),
+    ),
     counter("windrow_records_too_late", "Records whose window was final; they are kept under late/", |seen| {
         one(seen.counts().too_late)
     }),

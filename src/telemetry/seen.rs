@@ -164,6 +164,7 @@ impl Seen {
             aggregated: now.aggregated.saturating_sub(base.aggregated),
             filtered: now.filtered.saturating_sub(base.filtered),
             late: now.late.saturating_sub(base.late),
+            missed: now.missed.saturating_sub(base.missed),
             too_late: now.too_late.saturating_sub(base.too_late),
             invalid: now
                 .invalid

@@ -2,6 +2,10 @@
 //!
 //! A calendar window begins at the first instant whose clock in its zone shows the boundary or more. So where the clock
 //! jumps over midnight the day begins after the jump, and where midnight comes twice it begins with the first.
+//!
+//! Hopping windows are so many panes each, and a pane is what tumbling windows of the hop's length would be.
+
+mod hopping;
 
 use chrono::{DateTime, Datelike, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone};
 use chrono_tz::{GapInfo, Tz};
@@ -39,21 +43,24 @@ impl Window {
     }
 }
 
-/// Tumbling windows: every time belongs to exactly one.
+/// The windows of a pipeline: tumbling, so that every time belongs to exactly one, or hopping.
 ///
 /// Two values are equal if they are the same windows with the same dates, however they were written.
 ///
 /// ```
-/// use windrow::{record::Timestamp, time::{text, window::Tumbling}};
-/// let hours = Tumbling::new(text::window_size("1 hour").unwrap(), None, None).unwrap();
+/// use windrow::{record::Timestamp, time::{text, window::Windows}};
+/// let hours = Windows::new(text::window_size("1 hour").unwrap(), None, None).unwrap();
 /// let window = hours.assign(Timestamp(-1)).unwrap();
 /// assert_eq!((window.start, window.end), (Timestamp(-3_600_000_000), Timestamp(0)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Definition", into = "Definition")]
-pub struct Tumbling {
+pub struct Windows {
+    /// Where panes begin.
     grid: Grid,
     zone: Option<Tz>,
+    /// How many panes a window has: one if they tumble.
+    panes: u32,
 }
 
 /// Where windows begin. The phase is the origin's place in its own window, so equal grids compare equal.
@@ -73,6 +80,17 @@ enum Grid {
 struct Definition {
     grid: Grid,
     timezone: Option<String>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    panes: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(panes: &u32) -> bool {
+    *panes == 1
 }
 
 /// Why there are no such windows.
@@ -93,12 +111,18 @@ pub enum WindowError {
     /// File names could not say it.
     #[error("outside of the years 1 to 9999; write a time near the data's")]
     OriginRange,
+    /// Panes would not fit.
+    #[error("the size is not a multiple of it; write one like \"10 minutes\" for \"1 hour\"")]
+    NotMultiple,
+    /// Each record would be in very many files.
+    #[error("more than 1440 windows would hold each record; write a longer one")]
+    TooMany,
     /// A definition that was not written by this program.
     #[error("not a window definition")]
     Malformed,
 }
 
-impl Tumbling {
+impl Windows {
     /// Windows of `size` from `origin`: the epoch, for weeks a Monday, if there is none.
     ///
     /// Days and longer follow the calendar of `zone`; without one they are UTC's.
@@ -128,12 +152,20 @@ impl Tumbling {
             }
             (grid, _) => grid,
         };
-        Ok(Self { grid: grid.checked()?, zone })
+        Ok(Self { grid: grid.checked()?, zone, panes: 1 })
     }
 
-    /// The window that holds `time`; `None` if it would not fit the years that files and dates can name.
+    /// The window that holds `time`; of hopping windows the pane, which each of them holds whole or not at all. `None`
+    /// if it would not fit the years that files and dates can name.
     #[must_use]
     pub fn assign(&self, time: Timestamp) -> Option<Window> {
+        if self.is_hopping() && !self.room().contains(&time.0) {
+            return None;
+        }
+        self.pane(time)
+    }
+
+    fn pane(&self, time: Timestamp) -> Option<Window> {
         if !(FIRST..=LAST).contains(&time.0) {
             return None;
         }
@@ -259,18 +291,21 @@ fn instant(zone: Tz, wanted: NaiveDateTime) -> Option<i64> {
     }
 }
 
-impl From<Tumbling> for Definition {
-    fn from(windows: Tumbling) -> Self {
-        Self { grid: windows.grid, timezone: windows.zone.map(|zone| zone.name().to_owned()) }
+impl From<Windows> for Definition {
+    fn from(windows: Windows) -> Self {
+        Self { grid: windows.grid, timezone: windows.zone.map(|zone| zone.name().to_owned()), panes: windows.panes }
     }
 }
 
-impl TryFrom<Definition> for Tumbling {
+impl TryFrom<Definition> for Windows {
     type Error = WindowError;
 
     fn try_from(written: Definition) -> Result<Self, WindowError> {
         let zone = written.timezone.map(|name| name.parse().map_err(|_| WindowError::Malformed)).transpose()?;
-        Ok(Self { grid: written.grid.checked()?, zone })
+        if !(1..=hopping::MOST_PANES).contains(&written.panes) {
+            return Err(WindowError::Malformed);
+        }
+        Ok(Self { grid: written.grid.checked()?, zone, panes: written.panes })
     }
 }
 

@@ -201,13 +201,20 @@ fn counts_are_the_oracles(world: &World, moment: &Moment<'_>) -> Result<(), Stri
     ensure(sum == *totals, || format!("{totals:?} is not the sum"))?;
     let claimed: i64 = entry.partitions.values().map(|claim| claim.to.0 - claim.from.0).sum();
     ensure(claimed.unsigned_abs() == counts.read + counts.gaps, || format!("{claimed} offsets claimed: {counts:?}"))?;
-    let is =
-        [totals.read, totals.aggregated, totals.filtered, totals.late, totals.too_late, totals.invalid.values().sum()];
+    let is = [
+        totals.read,
+        totals.aggregated,
+        totals.filtered,
+        totals.late,
+        totals.missed,
+        totals.too_late,
+        totals.invalid(),
+    ];
     let (late, invalid) = (truth.too_late.len() as u64, truth.invalid.len() as u64);
-    let should = [truth.read, truth.aggregated, truth.filtered, truth.late, late, invalid];
+    let should = [truth.read, truth.aggregated, truth.filtered, truth.late, truth.missed, late, invalid];
     ensure(is == should, || {
         format!(
-            "entry {}: read, aggregated, filtered, late, too late, invalid: {is:?}, should be {should:?}",
+            "entry {}: read, aggregated, filtered, late, missed, too late, invalid: {is:?}, should be {should:?}",
             entry.sequence.0
         )
     })

@@ -31,12 +31,15 @@ pub struct Truth {
     pub aggregated: u64,
     pub filtered: u64,
     pub late: u64,
+    pub missed: u64,
 }
 
-/// A record in its window.
+/// A record in a window of its.
 #[derive(Clone, Debug)]
 struct Member {
     late: bool,
+    /// Records of a partition that share a place are in the order of their offsets.
+    place: [i64; 3],
     partition: i32,
     offset: i64,
     key: u8,
@@ -59,24 +62,34 @@ pub fn truth(shape: &Shape, taken: &Taken) -> Truth {
                 truth.invalid.insert((partition, offset));
                 continue;
             };
-            let start = time.div_euclid(shape.size) * shape.size;
-            let end = start + shape.size;
-            let late = end <= watermark;
-            let too_late = end + shape.lateness <= watermark;
+            let every = shape.size / shape.overlap;
+            let pane = time.div_euclid(every) * every;
+            // Which windows were over when it came: those with an end up to here.
+            let up_to = |time: i64| {
+                let last = time.max(i64::MIN / 2).div_euclid(every) * every;
+                if last < pane + every { i64::MIN } else { last.min(pane + shape.size) }
+            };
+            let (ended, settled) = (up_to(watermark), up_to(watermark.saturating_sub(shape.lateness)));
+            let stood = watermark;
             watermark = watermark.max(time - shape.delay);
-            if too_late {
+            let starts = (0..shape.overlap).map(|back| pane - back * every);
+            let taken: Vec<i64> = starts.filter(|start| start + shape.size + shape.lateness > stood).collect();
+            if taken.is_empty() {
                 truth.too_late.insert((partition, offset));
                 continue;
             }
-            truth.late += u64::from(late);
-            let members = windows.entry(start).or_default();
-            if value == 13 {
-                truth.filtered += 1;
-                // It counts as late, although it gives no row.
-                members.push(Member { late, partition, offset: -1, key, value });
-            } else {
-                truth.aggregated += 1;
-                members.push(Member { late, partition, offset, key, value });
+            truth.missed += shape.overlap.unsigned_abs() - taken.len() as u64;
+            truth.late += u64::from(pane + every <= stood);
+            let passes = value != 13;
+            truth.aggregated += u64::from(passes);
+            truth.filtered += u64::from(!passes);
+            for start in taken {
+                let late = start + shape.size <= stood;
+                let place =
+                    if shape.overlap > 1 { [pane, ended, settled] } else { [i64::from(shape.early && late), 0, 0] };
+                // What gives no row counts as late all the same.
+                let offset = if passes { offset } else { -1 };
+                windows.entry(start).or_default().push(Member { late, place, partition, offset, key, value });
             }
         }
     }
@@ -108,8 +121,9 @@ fn rows<'a>(shape: &Shape, members: impl Iterator<Item = &'a Member>) -> Rows {
     let mut members: Vec<&Member> = members.filter(|member| member.offset >= 0).collect();
     let letter = |key: u8| char::from(b'a' + key);
     if shape.sql == Sql::Rows {
-        // The order of the partial results: by partition, with a first result's records before those that came late.
-        members.sort_by_key(|member| (member.partition, shape.early && member.late, member.offset));
+        // The order of the partial results: by partition, with a first result's records before those that came late, or
+        // pane by pane, and in each by how late they came.
+        members.sort_by_key(|member| (member.partition, member.place, member.offset));
         let row =
             |member: &Member| format!("{}|{}|{}|{}", letter(member.key), member.value, member.partition, member.offset);
         return members.into_iter().map(row).collect();

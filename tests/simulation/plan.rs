@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use windrow::config::{Emit, OnDataLoss, OnQuiet, Pipeline};
 use windrow::query::Query;
 use windrow::time::text::Size;
-use windrow::time::window::Tumbling;
+use windrow::time::window::Windows;
 
 use crate::broker::{Manner, Rec};
 use crate::faults::Faults;
@@ -29,6 +29,8 @@ pub struct Shape {
     pub sql: Sql,
     pub early: bool,
     pub size: i64,
+    /// How many windows hold a record.
+    pub overlap: i64,
     pub delay: i64,
     pub lateness: i64,
     pub idle_timeout: i64,
@@ -134,7 +136,8 @@ pub fn pipeline(shape: &Shape) -> (Pipeline, Arc<Query>) {
     }];
     let mut pipeline = pipeline.clone();
     let window = &mut pipeline.window;
-    window.windows = Tumbling::new(Size::Physical(shape.size), None, None).unwrap();
+    let [size, every] = [shape.size, shape.size / shape.overlap].map(Size::Physical);
+    window.windows = Windows::hopping(size, every, None, None).unwrap();
     window.watermark_delay = shape.delay;
     window.allowed_lateness = shape.lateness;
     window.emit = if shape.early { Emit::Early } else { Emit::Final };

@@ -48,6 +48,7 @@ fn shape(chance: &mut Chance) -> Shape {
         sql: chance.pick(&[Sql::Groups, Sql::Groups, Sql::Having, Sql::Rows]),
         early: chance.happens(500),
         size: chance.pick(&[5 * SECOND, 10 * SECOND, 60 * SECOND]),
+        overlap: 1,
         delay: chance.pick(&[0, SECOND, 5 * SECOND]),
         lateness: chance.pick(&[0, 5 * SECOND, 20 * SECOND]),
         idle_timeout: chance.pick(&[SECOND, 10 * SECOND, 3600 * SECOND]),
@@ -69,6 +70,15 @@ fn memory(seed: u64, sql: Sql) -> u64 {
     match (seed % 4, sql) {
         (0 | 1, _) | (_, Sql::Having) => PLENTY,
         (2, _) => 10_000,
+        _ => 1,
+    }
+}
+
+/// How many windows hold a record, in some of the worlds.
+fn overlap(seed: u64) -> i64 {
+    match seed % 7 {
+        3 => 5,
+        5 => 2,
         _ => 1,
     }
 }
@@ -102,7 +112,7 @@ fn faults(chance: &mut Chance) -> Faults {
 pub fn random(seed: u64) -> Plan {
     let mut chance = Chance::new(seed ^ 0x5eed);
     let mut shape = shape(&mut chance);
-    shape.memory = memory(seed, shape.sql);
+    (shape.memory, shape.overlap) = (memory(seed, shape.sql), overlap(seed));
     let manner = manner(&mut chance);
     let faults = faults(&mut chance);
     let lanes = usize::try_from(chance.between(1, 3)).unwrap();
@@ -232,9 +242,10 @@ pub fn same_topic(seed: u64) -> (Plan, Plan) {
 pub type Small = (&'static str, fn() -> Plan);
 
 /// Small worlds. Nothing in them is left to chance but the order of what happens at once.
-pub const SMALL: [Small; 10] = [
+pub const SMALL: [Small; 11] = [
     ("one window closes by its own records", one_window),
     ("a first result and its correction", early_and_correction),
+    ("windows share their panes", hopping),
     ("late and invalid records get their files", kept),
     ("rows wait in the state over two commits", rows),
     ("groups wait in runs over two commits", runs),
@@ -252,6 +263,7 @@ fn calm(name: u64) -> Plan {
             sql: Sql::Groups,
             early: false,
             size: 10 * SECOND,
+            overlap: 1,
             delay: 0,
             lateness: 0,
             idle_timeout: 3600 * SECOND,
@@ -292,6 +304,18 @@ fn at(seconds: &[i64]) -> Vec<Option<Rec>> {
 fn one_window() -> Plan {
     let script = vec![(0, Action::Append(0, at(&[1, 2, 3]))), (3 * SECOND, Action::Append(0, at(&[11, 12])))];
     Plan { script, ..calm(1) }
+}
+
+/// Windows of ten seconds, one every five: a late record is in one of its two windows, and corrects its first result.
+fn hopping() -> Plan {
+    let mut plan = calm(11);
+    (plan.shape.early, plan.shape.lateness, plan.shape.overlap) = (true, 5 * SECOND, 2);
+    plan.script = vec![
+        (0, Action::Append(0, at(&[1, 7, 11, 4]))),
+        (3 * SECOND, Action::Append(0, at(&[16, 4, 9, 1, 21]))),
+        (6 * SECOND, Action::Append(0, at(&[31, 60]))),
+    ];
+    plan
 }
 
 fn early_and_correction() -> Plan {

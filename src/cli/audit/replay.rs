@@ -21,7 +21,7 @@ use crate::config::Pipeline;
 use crate::decode::Decode;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::log::entry::{Claim, ClosedWindow, Entry, File, FileKind, Sequence, Tally};
+use crate::log::entry::{Claim, ClosedWindow, Entry, File, FileKind, Lot, Sequence, Tally};
 use crate::log::publish::sweep;
 use crate::log::store::{Stored, read};
 use crate::query::Query;
@@ -455,22 +455,22 @@ impl Replay<'_> {
         if self.lacking {
             return;
         }
-        let parts = |entry: &Entry| -> BTreeMap<(Timestamp, Partition, bool), Tally> {
+        let parts = |entry: &Entry| -> BTreeMap<(Timestamp, Lot), Tally> {
             let of = |open: &crate::log::entry::OpenWindow| {
                 let start = open.window.start;
-                let part = move |part: &crate::log::entry::Part| ((start, part.partition, part.late), part.tally);
+                let part = move |part: &crate::log::entry::Part| ((start, part.lot()), part.tally);
                 open.parts.iter().map(part).collect::<Vec<_>>()
             };
             entry.windows.iter().flat_map(of).collect()
         };
         let made = parts(is);
-        for ((start, partition, late), tally) in parts(was) {
-            let same = made.get(&(start, partition, late)) == Some(&tally);
+        for ((start, lot), tally) in parts(was) {
+            let (partition, same) = (lot.partition, made.get(&(start, lot)) == Some(&tally));
             if !same && !self.touches_unseen(&BTreeMap::from([(partition, tally)])) {
                 let text = format!(
                     "entry {}: open window {start} holds {tally:?} of partition {partition}, the topic gives {:?}",
                     was.sequence.0,
-                    made.get(&(start, partition, late))
+                    made.get(&(start, lot))
                 );
                 self.found.wrong.push(text);
             }

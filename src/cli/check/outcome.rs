@@ -81,7 +81,9 @@ fn outcome(
     engine.push(&decoded, clock.now())?;
     let after = engine.counts();
     let time = (!decoded.event_times.is_empty()).then(|| Timestamp(decoded.event_times.value(0)));
-    let window = time.and_then(|time| pipeline.window.windows.assign(time));
+    let windows = &pipeline.window.windows;
+    let window = time.and_then(|time| windows.holding(time).next());
+    let others = if windows.is_hopping() { format!(" and {} more", windows.overlap() - 1) } else { String::new() };
     let is_aggregated = after.aggregated > before.aggregated;
     let text = if decoded.records.is_empty() {
         "left out: a delete".to_owned()
@@ -98,7 +100,7 @@ fn outcome(
     let row = vec![
         format!("  {}/{offset}", batch.partition),
         time.map_or_else(|| "-".to_owned(), |time| time.to_string()),
-        window.map_or_else(|| "-".to_owned(), |window| window.start.to_string()),
+        window.map_or_else(|| "-".to_owned(), |window| format!("{}{others}", window.start)),
         text,
     ];
     Ok((is_aggregated, row))

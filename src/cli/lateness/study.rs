@@ -102,7 +102,11 @@ impl Study {
             if time < PLAUSIBLE {
                 self.ancient.add(partition, offset(), || format!("event time {time}"));
             }
-            match counted.clock.lateness(window.end, config.allowed_lateness) {
+            // On time for all windows that hold it, or taken by one of them: the last.
+            let first = counted.clock.lateness(window.end, config.allowed_lateness);
+            let last = config.windows.from_pane(window).end;
+            match counted.clock.lateness(last, config.allowed_lateness) {
+                Lateness::OnTime if first != Lateness::OnTime => counted.late += 1,
                 Lateness::OnTime => {}
                 Lateness::Late => counted.late += 1,
                 Lateness::TooLate => counted.too_late += 1,

@@ -218,7 +218,7 @@ impl Observer for Live {
         tracing::info!(
             entry = entry.sequence.0,
             partitions = entry.partitions.len(),
-            open_windows = entry.windows.len(),
+            open_windows = entry.open_windows().len(),
             "reading"
         );
     }

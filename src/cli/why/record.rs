@@ -32,9 +32,9 @@ pub(super) enum Read {
     /// The record.
     Record {
         event_time: Timestamp,
-        window: Window,
-        /// How it came; `None` where the topic no longer has all the records before it.
-        lateness: Option<Lateness>,
+        /// The windows that hold this time, the first to end first, and how the record came for each; `None` where the
+        /// topic no longer has all the records before it.
+        windows: Vec<(Window, Option<Lateness>)>,
         /// Whether it passed the query's WHERE.
         passed: bool,
         key: Option<Vec<u8>>,
@@ -108,14 +108,18 @@ pub(super) async fn read(
             let time = Timestamp(decoded.event_times.value(row));
             history.raise(record.offset);
             if record.offset == place.offset {
-                let Some(window) = pipeline.window.windows.assign(time) else {
-                    return Ok(Read::Changed(format!("its event time {time} is in no window")));
+                let lateness = |window: &Window| {
+                    let lateness = history.clock.lateness(window.end, pipeline.window.allowed_lateness);
+                    (from == claim.from).then_some(lateness)
                 };
-                let lateness = history.clock.lateness(window.end, pipeline.window.allowed_lateness);
+                let windows = pipeline.window.windows.holding(time).map(|window| (window, lateness(&window)));
+                let windows: Vec<_> = windows.collect();
+                if windows.is_empty() {
+                    return Ok(Read::Changed(format!("its event time {time} is in no window")));
+                }
                 return Ok(Read::Record {
                     event_time: time,
-                    window,
-                    lateness: (from == claim.from).then_some(lateness),
+                    windows,
                     passed: prepared.passed.contains(&u32::try_from(row).unwrap_or(u32::MAX)),
                     key: record.key.map(<[u8]>::to_vec),
                     value: record.value.map(<[u8]>::to_vec),

@@ -125,15 +125,24 @@ fn read(out: &mut String, read: &Read, accepted: &Accepted) {
         ),
         Read::Gone(why) => line(out, &format!("the record cannot be read any more: {why}")),
         Read::Changed(why) => line(out, &format!("it was accepted, but the record there now cannot be read: {why}")),
-        Read::Record { event_time, window, lateness, passed, key, value } => {
-            let how = match lateness {
+        Read::Record { event_time, windows, passed, key, value } => {
+            // The last window to end is the one that takes it if any does.
+            let how = match windows.last().and_then(|(_, lateness)| *lateness) {
+                Some(Lateness::OnTime) if windows.iter().any(|(_, how)| *how != Some(Lateness::OnTime)) => {
+                    ", late for some of its windows"
+                }
                 Some(Lateness::OnTime) => ", on time",
                 Some(Lateness::Late) => ", late but not too late",
                 Some(Lateness::TooLate) => ", too late by the records that the topic holds now",
                 None => "",
             };
             line(out, &format!("event time {event_time}{how}"));
-            if !accepted.added.contains_key(window) {
+            for (window, _) in windows.iter().filter(|(_, how)| windows.len() > 1 && *how == Some(Lateness::TooLate)) {
+                line(out, &format!("window {} was final: the record is not in it", span(*window)));
+            }
+            if let Some((window, _)) = windows.iter().find(|(window, how)| {
+                !accepted.added.contains_key(window) && (windows.len() == 1 || *how != Some(Lateness::TooLate))
+            }) {
                 line(
                     out,
                     &format!(
@@ -159,11 +168,13 @@ async fn windows(
     read: Option<&Read>,
 ) -> Result<(), Error> {
     let exact = matches!(read, Some(Read::Record { .. }));
-    if accepted.added.len() > 1 {
+    let overlap = accepted.entry.tumbling.is_hopping();
+    if accepted.added.len() > 1 && !(overlap && exact) {
         line(
             out,
             &format!(
-                "in one of {} windows; which one the log does not tell{}",
+                "in {} of {} windows; which the log does not tell{}",
+                if overlap { "some" } else { "one" },
                 accepted.added.len(),
                 if read.is_some() { "" } else { ", --pipeline FILE does" }
             ),
@@ -174,7 +185,10 @@ async fn windows(
     }
     for (&window, tally) in accepted.added.iter().take(WINDOWS) {
         let late = match read {
-            Some(Read::Record { lateness: Some(lateness), .. }) => Some(*lateness != Lateness::OnTime),
+            Some(Read::Record { windows, .. }) => {
+                let own = windows.iter().find(|(own, _)| *own == window).and_then(|(_, lateness)| *lateness);
+                own.map(|lateness| lateness != Lateness::OnTime).or_else(|| of_all(tally.late, tally))
+            }
             _ => of_all(tally.late, tally),
         };
         let mut what = String::new();
@@ -215,15 +229,14 @@ async fn results(
     window: Window,
     late: Option<bool>,
 ) -> Result<Vec<String>, Error> {
-    let is_open = |entry: &Entry| entry.windows.iter().any(|open| open.window == window);
-    let is_out = |entry: &Entry| !entry.windows.iter().any(|open| open.window == window && open.published.is_none());
+    let is_open = |entry: &Entry| entry.open_windows().iter().any(|open| open.window == window);
+    let published =
+        |entry: &Entry| entry.open_windows().iter().any(|open| open.window == window && open.published.is_some());
+    let is_out = |entry: &Entry| published(entry) || !is_open(entry);
     let mut lines = Vec::new();
     if entry.emit == Emit::Early {
-        let out_by_then = entry.windows.iter().any(|open| open.window == window && open.published.is_some());
-        let early = if out_by_then {
+        let early = if published(entry) {
             // Published before the record came, or with it.
-            let published =
-                |entry: &Entry| entry.windows.iter().any(|open| open.window == window && open.published.is_some());
             Some(first(store, Sequence::FIRST, entry, published).await?)
         } else if is_out(newest) {
             Some(first(store, entry.sequence, newest, is_out).await?)
@@ -235,7 +248,8 @@ async fn results(
         }
     }
     if is_open(newest) {
-        let open = newest.windows.iter().find(|open| open.window == window);
+        let open_windows = newest.open_windows();
+        let open = open_windows.iter().find(|open| open.window == window);
         lines.extend(open.map(|open| {
             let line = window_line(newest, open, None);
             format!("still open: {}", line.split_once(": ").map_or(line.as_str(), |(_, what)| what))

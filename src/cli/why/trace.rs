@@ -11,6 +11,7 @@ use crate::log::entry::{Entry, Sequence, Tally};
 use crate::log::store::read;
 use crate::record::{Offset, Partition, Timestamp};
 use crate::sink::store::Store;
+use crate::time::watermark::Lateness;
 use crate::time::window::Window;
 
 /// What became of an offset.
@@ -81,7 +82,8 @@ pub(super) async fn trace(store: &Store, newest: &Entry, place: &Place) -> Resul
     let edge = can.iter().find(|(_, tally)| tally.first == place.offset || tally.last == place.offset);
     let edge = edge.map(|(window, tally)| (*window, *tally));
     let sure = edge.is_some() || entry.counts.gaps == 0 || has_all == (claim.to.0 - claim.from.0).unsigned_abs();
-    if let Some((window, tally)) = edge {
+    // A record of hopping windows is in several.
+    if let Some((window, tally)) = edge.filter(|_| !entry.tumbling.is_hopping()) {
         can = BTreeMap::from([(window, tally)]);
     }
     let before = before.and_then(|before| before.partitions.get(&place.partition)?.watermark);
@@ -89,12 +91,14 @@ pub(super) async fn trace(store: &Store, newest: &Entry, place: &Place) -> Resul
 }
 
 impl Accepted {
-    /// Leaves only the window that the record itself names, if the log knows it as one that the record can be in.
+    /// Leaves only the windows that the record itself names, if the log knows them as such that the record can be in.
     pub(super) fn narrow(&mut self, read: &Read) {
-        if let Read::Record { window, .. } = read
-            && let Some(tally) = self.added.get(window)
-        {
-            (self.added, self.sure) = (BTreeMap::from([(*window, *tally)]), true);
+        let Read::Record { windows, .. } = read else { return };
+        let overlap = windows.len() > 1;
+        let taken = windows.iter().filter(|(_, lateness)| !overlap || *lateness != Some(Lateness::TooLate));
+        let known: BTreeMap<_, _> = taken.filter_map(|(window, _)| Some((*window, *self.added.get(window)?))).collect();
+        if !known.is_empty() {
+            (self.added, self.sure) = (known, true);
         }
     }
 }
@@ -150,7 +154,7 @@ fn shares(entry: &Entry, partition: Partition) -> BTreeMap<Window, Tally> {
             shares.insert(closed.window, *tally);
         }
     }
-    for open in &entry.windows {
+    for open in entry.open_windows().iter() {
         let parts = open.parts.iter().filter(|part| part.partition == partition).map(|part| part.tally);
         if let Some(tally) = parts.reduce(Tally::and) {
             shares.insert(open.window, tally);

@@ -8,20 +8,97 @@ use super::*;
 
 const HOUR: i64 = 3600 * SECOND;
 
-fn windows(size: &str, zone: &str) -> Tumbling {
+fn windows(size: &str, zone: &str) -> Windows {
     let zone = (!zone.is_empty()).then(|| zone.parse().unwrap());
-    Tumbling::new(window_size(size).unwrap(), None, zone).unwrap()
+    Windows::new(window_size(size).unwrap(), None, zone).unwrap()
 }
 
-fn from(size: &str, zone: &str, origin: &str) -> Result<Tumbling, WindowError> {
+fn from(size: &str, zone: &str, origin: &str) -> Result<Windows, WindowError> {
     let zone = (!zone.is_empty()).then(|| zone.parse().unwrap());
-    Tumbling::new(window_size(size).unwrap(), Some(time(origin).unwrap()), zone)
+    Windows::new(window_size(size).unwrap(), Some(time(origin).unwrap()), zone)
 }
 
 /// The window of a time as `start end date`.
-fn at(windows: &Tumbling, text: &str) -> String {
+fn at(windows: &Windows, text: &str) -> String {
     let window = windows.assign(time(text).unwrap()).unwrap();
     format!("{} {} {}", window.start, window.end, windows.date(window))
+}
+
+/// The windows that hold a time, as `start end`.
+fn held(windows: &Windows, text: &str) -> Vec<String> {
+    windows.holding(time(text).unwrap()).map(|window| format!("{} {}", window.start, window.end)).collect()
+}
+
+fn hops(size: &str, every: &str, zone: &str) -> Result<Windows, WindowError> {
+    let zone = (!zone.is_empty()).then(|| zone.parse().unwrap());
+    Windows::hopping(window_size(size).unwrap(), window_size(every).unwrap(), None, zone)
+}
+
+#[test]
+fn hopping_windows_by_the_calendar_are_so_many_days_whatever_their_length() {
+    let weeks = hops("3 days", "1 day", "America/New_York").unwrap();
+    assert_eq!(
+        held(&weeks, "2026-03-08T12:00:00Z"),
+        [
+            "2026-03-06T05:00:00Z 2026-03-09T04:00:00Z",
+            "2026-03-07T05:00:00Z 2026-03-10T04:00:00Z",
+            "2026-03-08T05:00:00Z 2026-03-11T04:00:00Z"
+        ]
+    );
+    // Samoa had no 30 December 2011.
+    let days = hops("2 days", "1 day", "Pacific/Apia").unwrap();
+    assert_eq!(
+        held(&days, "2011-12-31T12:00:00+14:00"),
+        ["2011-12-29T10:00:00Z 2011-12-31T10:00:00Z", "2011-12-30T10:00:00Z 2012-01-01T10:00:00Z"]
+    );
+    let quarters = hops("3 months", "1 month", "").unwrap();
+    assert_eq!(held(&quarters, "2024-02-29T00:00:00Z")[0], "2023-12-01T00:00:00Z 2024-03-01T00:00:00Z");
+}
+
+#[test]
+fn hops_that_do_not_fit_into_a_window_are_refused() {
+    assert_eq!(hops("1 hour", "1 hour", ""), hops("60 minutes", "1 hour", ""));
+    assert_eq!(hops("1 hour", "1 hour", "").unwrap(), windows("1 hour", ""));
+    assert!(hops("1 day", "1 hour", "").is_ok());
+    for (size, every, zone) in [
+        ("1 hour", "25 minutes", ""),
+        ("1 hour", "2 hours", ""),
+        ("1 day", "1 hour", "Europe/Paris"),
+        ("1 month", "1 day", ""),
+    ] {
+        assert_eq!(hops(size, every, zone), Err(WindowError::NotMultiple), "{size} {every} {zone}");
+    }
+    assert_eq!(hops("1 day", "30 seconds", ""), Err(WindowError::TooMany));
+}
+
+proptest! {
+    #[test]
+    fn a_time_is_in_the_windows_that_begin_before_it_and_end_after_it(
+        time in -3_000_000_000_000_000..3_000_000_000_000_000i64,
+        every in 1..200i64,
+        count in 1..30i64,
+        origin in 0..1_000_000_000i64,
+    ) {
+        let every = every * SECOND;
+        let [size, hop] = [every * count, every].map(Size::Physical);
+        let windows = Windows::hopping(size, hop, Some(Timestamp(origin)), None).unwrap();
+        let first = (time - origin - every * count).div_euclid(every) + 1;
+        let starts = (first..).map(|n| origin + n * every).take_while(|start| *start <= time);
+        let should: Vec<_> = starts.map(|start| (start, start + every * count)).collect();
+        let is: Vec<_> = windows.holding(Timestamp(time)).map(|window| (window.start.0, window.end.0)).collect();
+        prop_assert_eq!(is.len(), usize::try_from(count).unwrap());
+        prop_assert_eq!(is, should);
+        let pane = windows.assign(Timestamp(time)).unwrap();
+        prop_assert_eq!(Some(windows.from_pane(pane)), windows.of_pane(pane).last());
+        let two = [pane, windows.assign(pane.end.plus(3 * every)).unwrap()];
+        let mut over: Vec<_> = two.into_iter().flat_map(|pane| windows.of_pane(pane)).collect();
+        over.sort();
+        over.dedup();
+        prop_assert_eq!(windows.over(two), over);
+        let written = serde_json::to_string(&windows).unwrap();
+        prop_assert_eq!(written.contains("panes"), count > 1);
+        prop_assert_eq!(serde_json::from_str::<Windows>(&written).unwrap(), windows);
+    }
 }
 
 #[test]
@@ -139,7 +216,7 @@ fn hours_are_physical_also_with_a_zone() {
 
 #[test]
 fn sizes_that_make_no_tumbling_refused() {
-    let refused = |size| Tumbling::new(size, None, None).unwrap_err();
+    let refused = |size| Windows::new(size, None, None).unwrap_err();
     assert_eq!(refused(Size::Physical(0)), WindowError::Empty);
     assert_eq!(refused(Size::Physical(-1)), WindowError::Empty);
     assert_eq!(refused(Size::Days(0)), WindowError::Empty);
@@ -162,11 +239,11 @@ fn the_same_tumbling_equal_however_they_were_written() {
 fn a_written_definition_is_read_back() {
     for windows in [windows("1 hour", ""), windows("2 days", "Asia/Kathmandu"), windows("1 month", "Europe/Paris")] {
         let text = serde_json::to_string(&windows).unwrap();
-        assert_eq!(serde_json::from_str::<Tumbling>(&text).unwrap(), windows, "{text}");
+        assert_eq!(serde_json::from_str::<Windows>(&text).unwrap(), windows, "{text}");
     }
     let text = serde_json::to_string(&windows("1 hour", "Europe/Paris")).unwrap();
     assert_eq!(text, r#"{"grid":{"fixed":{"size":3600000000,"phase":0}},"timezone":"Europe/Paris"}"#);
-    assert!(serde_json::from_str::<Tumbling>(&text.replace("3600000000", "0")).is_err());
+    assert!(serde_json::from_str::<Windows>(&text.replace("3600000000", "0")).is_err());
 }
 
 #[test]
@@ -232,7 +309,7 @@ proptest! {
         within in 0.0..1.0f64,
     ) {
         let origin = origin.map(|(day, hour)| Timestamp((day * 24 + hour - 24) * HOUR));
-        let Ok(windows) = Tumbling::new(window_size(size).unwrap(), origin, zone) else { return Ok(()) };
+        let Ok(windows) = Windows::new(window_size(size).unwrap(), origin, zone) else { return Ok(()) };
         let window = windows.assign(Timestamp(time)).unwrap();
         prop_assert!(window.contains(Timestamp(time)));
         let inside = window.start.0 + ((window.end.0 - 1 - window.start.0) as f64 * within) as i64;
@@ -246,7 +323,7 @@ proptest! {
     #[test]
     fn a_calendar_day_is_the_local_date(zone in zone(), time in moment()) {
         let Some(zone) = zone else { return Ok(()) };
-        let days = Tumbling::new(Size::Days(1), None, Some(zone)).unwrap();
+        let days = Windows::new(Size::Days(1), None, Some(zone)).unwrap();
         let window = days.assign(Timestamp(time)).unwrap();
         let date = civil(local(zone, time).unwrap()).unwrap().date();
         // Where midnight comes twice the clock shows the day before once more.
@@ -259,7 +336,7 @@ proptest! {
     fn fixed_windows_begin_at_the_origin_and_multiples_of_the_size(
         size in 1..LONGEST / SECOND, origin in moment(), time in moment(),
     ) {
-        let windows = Tumbling::new(Size::Physical(size * SECOND), Some(Timestamp(origin)), None).unwrap();
+        let windows = Windows::new(Size::Physical(size * SECOND), Some(Timestamp(origin)), None).unwrap();
         let window = windows.assign(Timestamp(time)).unwrap();
         prop_assert_eq!(window.end.0 - window.start.0, size * SECOND);
         prop_assert_eq!((window.start.0 - origin).rem_euclid(size * SECOND), 0);
