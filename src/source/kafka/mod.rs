@@ -48,6 +48,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 const HOPELESS: u32 = 3;
 /// How often an outage at the start is told, in microseconds.
 const REMIND: i64 = 60_000_000;
+/// How long the client may take to set itself to another place, which it does without the brokers.
+const SEEK: Duration = Duration::from_secs(10);
 /// How long dropping the source may wait for its threads.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -243,24 +245,30 @@ impl Source for KafkaSource {
     }
 
     /// The client drops what it has fetched of a paused partition, and later fetches from behind the last message that it
-    /// handed over. If there was none yet it would go on behind what it dropped: such a partition is not paused.
+    /// handed over. If there was none yet it would go on behind what it dropped: such a partition is not paused. After the
+    /// end of a partition its batch call takes it to stand one further than it does (librdkafka,
+    /// `rd_kafka_q_serve_rkmessages`), and the next record would be left out: so it is told where to go on.
     fn pause(&mut self, partitions: &BTreeSet<Partition>) -> Result<(), SourceError> {
         let partitions = &(partitions & &self.delivered);
         if *partitions == self.paused {
             return Ok(());
         }
         let inbox = self.inbox.upgrade().ok_or_else(|| self.closed())?;
-        let list = |of: &mut dyn Iterator<Item = &Partition>| {
-            let mut list = TopicPartitionList::new();
-            for partition in of {
-                list.add_partition(&self.topic, partition.0);
-            }
-            list
+        let places = self.progress.places();
+        let list = |of: BTreeSet<Partition>| {
+            self.list(&of.into_iter().filter_map(|partition| Some((partition, places.get(&partition)?.next))).collect())
         };
-        let stop = list(&mut partitions.difference(&self.paused));
-        let go = list(&mut self.paused.difference(partitions));
-        let done = inbox.consumer().pause(&stop).and_then(|()| inbox.consumer().resume(&go));
-        done.map_err(|error| {
+        let stop = list(partitions - &self.paused)?;
+        let go = list(&self.paused - partitions)?;
+        let consumer = inbox.consumer();
+        let moved = consumer.pause(&stop).and_then(|()| {
+            if go.count() > 0 {
+                let sought = consumer.seek_partitions(go.clone(), SEEK)?;
+                sought.elements().iter().try_for_each(|partition| partition.error())?;
+            }
+            consumer.resume(&go)
+        });
+        moved.map_err(|error| {
             SourceError::Unavailable(format!("topic {}: cannot pause partitions: {error}", self.topic))
         })?;
         self.paused.clone_from(partitions);

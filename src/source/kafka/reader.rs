@@ -2,8 +2,7 @@
 //! batches of a partition.
 //!
 //! Copied, because a message keeps the whole fetch that it came in: what waits here is bounded by what is counted here.
-//! What comes again after a pause is dropped by its offset. The client's batch call has skipped some in the past, around
-//! pauses and seeks; a test pauses at many moments and looks at every offset.
+//! What comes again after a pause is dropped by its offset; tests pause at many moments and look at every offset.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

@@ -388,3 +388,22 @@ async fn a_partition_that_is_paused_again_and_again_loses_nothing() {
         source.pause(&if all_done { BTreeSet::new() } else { waiting.collect() }).unwrap();
     }
 }
+
+/// A client that is paused at a partition's end must not go on behind the record that comes there meanwhile.
+#[tokio::test]
+async fn a_record_that_comes_while_a_partition_waits_at_its_end_is_read() {
+    let broker = Broker::start("rides", 2).unwrap();
+    (0..2).for_each(|partition| write(&broker, partition, 0..10));
+    let mut source = source(&broker);
+    source.assign(&places([(0, 0), (1, 0)])).await.unwrap();
+    let read = read_to(&mut source, &places([(0, 10), (1, 10)])).await;
+    assert!(read.values().all(|records| records.len() == 10));
+    for more in [10, 20, 30] {
+        source.pause(&BTreeSet::from([Partition(1)])).unwrap();
+        (0..2).for_each(|partition| write(&broker, partition, more..more + 10));
+        read_to(&mut source, &places([(0, more + 10)])).await;
+        source.pause(&BTreeSet::new()).unwrap();
+        let read = read_to(&mut source, &places([(1, more + 10)])).await;
+        assert_eq!(read[&Partition(1)], whole(more..more + 10));
+    }
+}
