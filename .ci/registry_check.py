@@ -2,7 +2,7 @@
 
 python .ci/registry_check.py WINDROW --brokers HOST:PORT --registry URL
 
-Schemas change in the middle of each topic, columns are not declared, some records name a schema that nobody knows.
+Schemas change in the middle of each topic, columns are not declared, some records name a schema that nobody knows. And JSON whose keys have schemas.
 Needs confluent-kafka[avro,protobuf], grpcio-tools and pyarrow.
 """
 
@@ -42,8 +42,12 @@ SECOND = """{"type": "record", "name": "Ride", "namespace": "rides", "fields": [
   {"name": "fare", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
   {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"""
 
+KEY = """{"type": "record", "name": "Key", "namespace": "rides", "fields": [
+  {"name": "id", "type": "long"}, {"name": "zone", "type": ["null", "string"]}]}"""
+
 FILES = {
     "rides_car.proto": 'syntax = "proto3"; package rides; message Car { int32 seats = 1; }',
+    "rides_key.proto": 'syntax = "proto3"; package rides; message Key { optional string zone = 1; int64 id = 2; }',
     "rides_one.proto": """syntax = "proto3"; package rides;
         import "google/protobuf/timestamp.proto"; import "rides_car.proto";
         message Other { int32 x = 1; }
@@ -71,8 +75,8 @@ class Topic:
         self.truth = {}
         self.sent = 0
 
-    def send(self, value, ride=None):
-        self.producer.produce(self.name, value, partition=self.sent % PARTITIONS)
+    def send(self, value, ride=None, key=None):
+        self.producer.produce(self.name, value, key, partition=self.sent % PARTITIONS)
         self.producer.poll(0)
         self.sent += 1
         if ride:
@@ -81,7 +85,7 @@ class Topic:
             total, count = self.truth.get(key, (decimal.Decimal(0), 0))
             self.truth[key] = (total + fare, count + 1)
 
-    def check(self, folder, fare, broken, more=""):
+    def check(self, folder, fare, broken, more="", source=""):
         """Runs a pipeline over the topic and compares its rows; so many records are invalid."""
         self.producer.flush()
         sink = folder / self.name
@@ -90,6 +94,7 @@ class Topic:
 name = "registry"
 [source]
 format = "{self.name.split('-')[0]}"
+{source}
 [source.kafka]
 brokers = "{self.options.brokers}"
 topic = "{self.name}"
@@ -164,6 +169,25 @@ def protobuf(options, folder):
     topic.check(folder, "cents", 1, 'message = "rides.Ride"')
 
 
+def keys(options, folder, language):
+    """Values are JSON, and the zone is in the key."""
+    topic = Topic(options, "json")
+    registry = SchemaRegistryClient({"url": options.registry})
+    context = SerializationContext(topic.name, MessageField.KEY)
+    if language == "avro":
+        serializer, key = AvroSerializer(registry, KEY), dict
+    else:
+        key = importlib.import_module("rides_key_pb2").Key
+        serializer = ProtobufSerializer(key, registry)
+    for index, ride in enumerate(rides(3)):
+        at, zone, fare = ride
+        value = f'{{"at": {at.timestamp() * 1000:.0f}, "fare": {fare}}}'
+        topic.send(value.encode(), ride, serializer(key(id=index, zone=zone), context))
+    topic.send(value.encode(), None, b"\x00\x7f\xff\xff\xff nobody knows this schema")
+    columns = '[source.columns]\nat = "timestamp(ms)"\nfare = "decimal(12, 2)"'
+    topic.check(folder, "fare", 1, columns, f'key = "{language}"')
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("windrow", type=pathlib.Path)
@@ -173,6 +197,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         avro(options, pathlib.Path(folder))
         protobuf(options, pathlib.Path(folder))
+        keys(options, pathlib.Path(folder), "avro")
+        keys(options, pathlib.Path(folder), "protobuf")
 
 
 main()

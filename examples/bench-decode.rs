@@ -166,6 +166,7 @@ fn main() {
     schemas.put(SchemaId(1), known(Language::Avro, AVRO));
     schemas.put(SchemaId(2), known(Language::Protobuf, PROTO));
     let settings = Settings {
+        key: None,
         csv: Form { names: Names::Given(NAMES.map(str::to_owned).to_vec()), ..Form::default() },
         first_lines: FirstLines::default(),
         on_delete: OnDelete::Ignore,

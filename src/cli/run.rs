@@ -13,8 +13,8 @@ use super::terminal::Terminal;
 use crate::clock::Clock;
 use crate::config::format::{Reading, SchemaSource};
 use crate::config::{Pipeline, SourceConfig};
-use crate::decode::Decode;
 use crate::decode::schemas::Origin;
+use crate::decode::{Decode, key};
 use crate::error::Error;
 use crate::pipeline::writer::Instance;
 use crate::pipeline::{Observer, Options, Parts, Together};
@@ -23,8 +23,8 @@ use crate::sink::store::Store;
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::kafka::KafkaSource;
-use crate::source::registry::WithSchemas;
 use crate::source::registry::prepare::prepare;
+use crate::source::registry::{Whose, WithSchemas};
 use crate::telemetry::Telemetry;
 
 /// How long a run may take to leave after it was asked to.
@@ -122,7 +122,7 @@ pub(crate) async fn assemble(
 
 /// The reader of the pipeline's records. `topic` is what they bear as `_topic`.
 pub(super) fn open_decoder(pipeline: &Pipeline, topic: &str) -> Box<dyn Decode> {
-    (pipeline.format.decoder)(&pipeline.columns, topic, &pipeline.reading.settings)
+    key::decoder(pipeline.format, &pipeline.columns, topic, &pipeline.reading.settings)
 }
 
 /// The pipeline's source, and the name its records bear as `_topic`.
@@ -137,7 +137,8 @@ pub(super) fn open_source(pipeline: &Pipeline, clock: Clock) -> Result<(Box<dyn 
     let Reading { settings, schemas } = &pipeline.reading;
     match (schemas, &settings.origin) {
         (Some(SchemaSource::Registry(registry)), Origin::Registry(schemas)) => {
-            Ok((Box::new(WithSchemas::new(source, registry, schemas.clone(), clock)?), topic))
+            let whose = Whose { values: pipeline.format.has_schemas, keys: settings.key.is_some() };
+            Ok((Box::new(WithSchemas::new(source, registry, schemas.clone(), whose, clock)?), topic))
         }
         _ => Ok((source, topic)),
     }

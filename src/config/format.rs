@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::reader::{Reader, Section};
 use crate::decode::csv::{FirstLines, Form, Names};
 use crate::decode::debezium::OnDelete;
+use crate::decode::key::{KeyLanguage, KeySettings};
 use crate::decode::schemas::{OnMissing, Origin, Schemas};
 use crate::decode::{Format, Settings};
 use crate::time::text::TextError;
@@ -27,8 +28,13 @@ pub struct Reading {
 pub enum SchemaSource {
     /// A schema registry, by the number in each record.
     Registry(RegistryConfig),
-    /// A file with the one schema of all records.
-    File(PathBuf),
+    /// Files with the one schema of all values, and of all keys.
+    File {
+        /// Of values, where they have one.
+        value: Option<PathBuf>,
+        /// Of keys, where they have one.
+        key: Option<PathBuf>,
+    },
 }
 
 /// A Confluent-compatible schema registry.
@@ -44,6 +50,8 @@ pub struct RegistryConfig {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The subject whose newest schema tells the columns; the topic's name with `-value` if not given.
     pub subject: Option<String>,
+    /// The subject whose newest schema tells `_key`; the topic's name with `-key` if not given.
+    pub key_subject: Option<String>,
     /// How long a number that the registry does not know is asked for again, in microseconds.
     pub unknown_timeout: i64,
 }
@@ -67,6 +75,15 @@ impl fmt::Debug for RegistryConfig {
 
 const SECOND: i64 = 1_000_000;
 
+/// What keys are written in, where `source.key` says that they have schemas.
+pub(super) fn key_language(text: &str) -> Option<KeyLanguage> {
+    match text.trim() {
+        "avro" => Some(KeyLanguage::Avro),
+        "protobuf" => Some(KeyLanguage::Protobuf),
+        _ => None,
+    }
+}
+
 /// What `[source]` says about how records are written. `from_files` says whether they come from files.
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -74,22 +91,24 @@ pub(super) fn read(
     format: Option<&'static Format>,
     file: &str,
     from_files: bool,
+    key: Option<KeyLanguage>,
 ) -> Option<Reading> {
     let name = format.map_or("", |format| format.name);
     let has_schemas = format.is_some_and(|format| format.has_schemas);
+    let any_schemas = has_schemas || key.is_some();
     let csv = reader.section(source, "csv", "source.csv");
     let schema = reader.section(source, "schema", "source.schema");
     let registry = reader.section(source, "registry", "source.registry");
     for (section, wanted, key, formats) in [
         (&csv, name == "csv", "source.csv", "\"csv\""),
-        (&schema, has_schemas, "source.schema", "\"avro\" or \"protobuf\""),
-        (&registry, has_schemas, "source.registry", "\"avro\" or \"protobuf\""),
+        (&schema, any_schemas, "source.schema", "\"avro\" or \"protobuf\""),
+        (&registry, any_schemas, "source.registry", "\"avro\" or \"protobuf\""),
     ] {
         if section.is_there() && !wanted && format.is_some() {
             reader.problem(&section.at(), format!("[{key}] is for format = {formats}"), "leave it out");
         }
     }
-    for (key, wanted) in [("on_delete", name == "debezium"), ("on_missing", has_schemas)] {
+    for (key, wanted) in [("on_delete", name == "debezium"), ("on_missing", any_schemas)] {
         if let Some(text) = reader.text(source, key).filter(|_| !wanted && format.is_some()) {
             let whose = if key == "on_delete" { "\"debezium\"" } else { "\"avro\" or \"protobuf\"" };
             reader.problem(&text.at, format!("source.{key} is for format = {whose}"), "leave it out");
@@ -101,6 +120,8 @@ pub(super) fn read(
     let csv = read_csv(reader, &csv, from_files);
     let message = reader.text(&schema, "message").or_else(|| reader.text(&registry, "message"));
     let message = message.map(|text| text.value);
+    let key_message = reader.text(&schema, "key_message").or_else(|| reader.text(&registry, "key_message"));
+    let key_message = key_message.map(|text| text.value);
     let schemas = match (registry.is_there(), schema.is_there()) {
         (true, true) => {
             let wrong = "schemas come from [source.registry] or from [source.schema]";
@@ -109,27 +130,41 @@ pub(super) fn read(
         }
         (true, false) => read_registry(reader, &registry, file).map(SchemaSource::Registry),
         (false, true) => {
-            let path = reader.required(&schema, "file");
-            path.map(|path| SchemaSource::File(beside(file, &path.value)))
+            let mut path = |name, wanted: bool| match wanted {
+                true => reader.required(&schema, name).map(|path| Some(beside(file, &path.value))),
+                false => {
+                    if let Some(text) = reader.text(&schema, name).filter(|_| any_schemas) {
+                        let wrong = "source.schema: file is for values with schemas, key_file for keys";
+                        reader.problem(&text.at, wrong, "write those that format and key ask for");
+                    }
+                    Some(None)
+                }
+            };
+            let (value, key) = (path("file", has_schemas), path("key_file", key.is_some()));
+            value.zip(key).map(|(value, key)| SchemaSource::File { value, key })
         }
         (false, false) => {
-            if has_schemas && source.is_there() {
-                let wrong = format!("nothing says where the schemas of {name} records come from");
+            if any_schemas && source.is_there() {
+                let what = if has_schemas { format!("{name} records") } else { "keys".to_owned() };
+                let wrong = format!("nothing says where the schemas of {what} come from");
                 reader.problem(&source.at(), wrong, "add a section [source.registry] or [source.schema]");
             }
             None
         }
     };
-    if has_schemas && schemas.is_none() {
+    if any_schemas && schemas.is_none() {
         return None;
     }
+    let origin = Origin::Registry(Schemas::default());
+    let key = key.map(|language| KeySettings { language, origin: origin.clone(), message: key_message });
     let settings = Settings {
         csv: csv?,
         first_lines: FirstLines::default(),
         on_delete: on_delete?,
         on_missing: on_missing?,
-        origin: Origin::Registry(Schemas::default()),
+        origin,
         message,
+        key,
     };
     Some(Reading { settings, schemas })
 }
@@ -213,6 +248,7 @@ fn read_registry(reader: &mut Reader<'_>, section: &Section<'_>, file: &str) -> 
     let (username, password, token) = (text("username"), text("password"), text("token"));
     let (ca, certificate, key) = (text("ca"), text("certificate"), text("key"));
     let subject = text("subject").map(|(_, subject)| subject);
+    let key_subject = text("key_subject").map(|(_, subject)| subject);
     let auth = match (username, password, token) {
         (None, None, None) => Auth::None,
         (None, None, Some((_, token))) => Auth::Bearer(token),
@@ -235,5 +271,13 @@ fn read_registry(reader: &mut Reader<'_>, section: &Section<'_>, file: &str) -> 
         }
     };
     let unknown_timeout = reader.duration(section, "unknown_timeout", 30 * SECOND, 0..=600 * SECOND);
-    Some(RegistryConfig { url: url?, auth, ca: beside(ca), identity, subject, unknown_timeout: unknown_timeout? })
+    Some(RegistryConfig {
+        url: url?,
+        auth,
+        ca: beside(ca),
+        identity,
+        subject,
+        key_subject,
+        unknown_timeout: unknown_timeout?,
+    })
 }

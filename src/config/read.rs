@@ -12,6 +12,7 @@ use super::{
     asked, columns, format, kafka, keys, near, place,
 };
 use crate::decode::column::{Column, ColumnType, Columns, PartType, TIMESTAMP, Whole};
+use crate::decode::key;
 use crate::decode::{FORMATS, PARQUET, RAW};
 use crate::sink::format::FileFormat;
 use crate::time::text::{self, TextError};
@@ -51,11 +52,16 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
         let wrong = "records of format = \"raw\" have no columns: their value is not looked into";
         reader.problem(&first.1, wrong, "leave [source.columns] out, or write format = \"json\"");
     }
-    let mut part = |name| reader.text(&source, name).and_then(|text| columns::read_part(reader, &text));
-    let (key, value) = (part("key"), part("value"));
+    let key_text = reader.text(&source, "key");
+    let key_language = key_text.as_ref().and_then(|text| format::key_language(&text.value));
+    let key = key_text.as_ref().filter(|_| key_language.is_none()).and_then(|text| columns::read_part(reader, text));
+    let value = reader.text(&source, "value").and_then(|text| columns::read_part(reader, &text));
+    if let (Some(text), Some(_), Some(SourceConfig::File(_))) = (&key_text, key_language, &from) {
+        reader.wrong(text, &TextError::new("rows of files have no keys", "leave it out"));
+    }
     let window = needed(reader, &root, "window", "window");
     let file_source = matches!(from, Some(SourceConfig::File(_)));
-    let reading = format::read(reader, &source, format, file, file_source);
+    let reading = format::read(reader, &source, format, file, file_source, key_language);
     let has_schemas = format.is_some_and(|format| format.has_schemas);
     let lines = format.is_none_or(|format| format.name != PARQUET && !format.has_schemas);
     let wrong = match &from {
@@ -75,6 +81,10 @@ fn read(reader: &mut Reader<'_>, document: &serde_spanned::Spanned<DeTable<'_>>,
     // What a schema tells is not known yet.
     let event_time = event_time.and_then(|text| match declared.iter().any(|column| column.name == text.value) {
         false if has_schemas => Some(text.value),
+        true if key_language.is_some() && declared.iter().any(|c| c.name == text.value && key::is_of_key(c)) => {
+            reader.wrong(&text, &TextError::new("a part of the key", "name a timestamp of the value"));
+            None
+        }
         _ => checked_event_time(reader, text, &declared, file_source),
     });
     let window = read_window(reader, &window);

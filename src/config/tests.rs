@@ -356,6 +356,45 @@ fn what_is_asked_of_the_record_as_a_whole_is_what_is_fetched() {
 }
 
 #[test]
+fn keys_with_schemas_say_where_those_come_from() {
+    use crate::config::format::SchemaSource;
+    let keyed = |more: &str| {
+        parse(&SMALL.replacen("[source.columns]", &format!("{more}\n[source.columns]"), 1).replacen(
+            "format = \"json\"",
+            "format = \"json\"\nkey = \"avro\"",
+            1,
+        ))
+    };
+    let pipeline = keyed("[source.schema]\nkey_file = \"key.avsc\"").unwrap();
+    assert!(pipeline.reading.settings.key.is_some() && pipeline.columns.whole.key.is_none());
+    let Some(SchemaSource::File { value: None, key: Some(path) }) = pipeline.reading.schemas else { panic!() };
+    assert!(path.ends_with("key.avsc"));
+    let pipeline = keyed("[source.registry]\nurl = \"http://r\"\nkey_subject = \"k\"").unwrap();
+    let Some(SchemaSource::Registry(registry)) = pipeline.reading.schemas else { panic!() };
+    assert_eq!(registry.key_subject.as_deref(), Some("k"));
+    for (more, says) in [
+        ("", "nothing says where the schemas of keys come from"),
+        ("[source.schema]\nfile = \"value.avsc\"", "file is for values with schemas, key_file for keys"),
+    ] {
+        let error = keyed(more).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn windows_hop_by_a_part_of_their_size() {
+    let windows = |every: &str| {
+        let pipeline = right("size = \"1 hour\"", &format!("size = \"1 hour\"\nevery = \"{every}\""));
+        (pipeline.window.windows.overlap(), pipeline.fingerprint())
+    };
+    assert_eq!(windows("20 minutes").0, 3);
+    assert_eq!(windows("1 hour").1, right("fare", "fare").fingerprint());
+    assert_ne!(windows("20 minutes").1, right("fare", "fare").fingerprint());
+    let error = wrong("size = \"1 hour\"", "size = \"1 hour\"\nevery = \"25 minutes\"");
+    assert!(error.contains("window.every = \"25 minutes\": the size is not a multiple of it"), "{error}");
+}
+
+#[test]
 fn a_pipeline_without_whole_records_has_the_fingerprint_it_always_had() {
     let json = serde_json::to_value(&right("fare", "fare").columns).unwrap();
     assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["declared", "event_time"]);

@@ -12,6 +12,7 @@ pub mod column;
 pub mod csv;
 pub mod debezium;
 pub mod json;
+pub mod key;
 pub mod raw;
 pub mod protobuf;
 pub mod rows;
@@ -76,6 +77,24 @@ pub struct Settings {
     pub origin: schemas::Origin,
     /// Which message of a schema file records are, or tells the columns of a registry's schema.
     pub message: Option<String>,
+    /// How keys are read, where they have schemas.
+    pub key: Option<key::KeySettings>,
+}
+
+impl Settings {
+    /// What a format does without that has no schemas, and keys without any.
+    #[must_use]
+    pub fn without_schemas() -> Self {
+        Self {
+            csv: csv::Form::default(),
+            first_lines: csv::FirstLines::default(),
+            on_delete: debezium::OnDelete::Ignore,
+            on_missing: schemas::OnMissing::default(),
+            origin: schemas::Origin::Registry(schemas::Schemas::default()),
+            message: None,
+            key: None,
+        }
+    }
 }
 
 /// A format that `source.format` may name.

@@ -129,6 +129,8 @@ pub enum Origin {
 pub struct Told {
     /// The member's name.
     pub name: String,
+    /// Its place in the record.
+    pub path: Vec<String>,
     /// Its type, and whether it may be null.
     pub column: Result<(super::column::ColumnType, bool), String>,
 }

@@ -16,7 +16,7 @@ use std::collections::hash_map::Entry;
 use self::plan::{Plan, Within};
 use self::read::{Broken, Bytes};
 use self::schema::{At, Schema};
-use super::column::{ColumnType, Columns};
+use super::column::{ColumnType, Columns, KEY};
 use super::frame::{Frame, Row, rejection};
 use super::schemas::{Language, OnMissing, Origin, SchemaId, SchemaText, Told, required_id};
 use super::typed::JsonText;
@@ -31,6 +31,8 @@ pub struct AvroDecoder {
     /// What is done with records of each schema; `None` is the one schema of all records.
     known: HashMap<Option<SchemaId>, Compiled>,
     json: JsonText,
+    /// Whether these are keys: a record's one field.
+    keys: bool,
 }
 
 /// A schema and what is done with its records.
@@ -45,13 +47,19 @@ impl AvroDecoder {
     #[must_use]
     pub fn new(columns: &Columns, topic: &str, origin: Origin, on_missing: OnMissing) -> Self {
         let frame = Frame::new(columns, topic).with_missing(on_missing);
-        Self { frame, origin, known: HashMap::new(), json: JsonText::default() }
+        Self { frame, origin, known: HashMap::new(), json: JsonText::default(), keys: false }
+    }
+
+    /// The same for keys, whose columns have a path that begins with `_key`.
+    #[must_use]
+    pub(super) fn of_keys(self) -> Self {
+        Self { keys: true, ..self }
     }
 }
 
 impl Decode for AvroDecoder {
     fn decode(&mut self, records: Records) -> Decoded {
-        let Self { frame, origin, known, json } = self;
+        let Self { frame, origin, known, json, keys } = self;
         frame.decode(records, |row, value| {
             let (id, bytes) = match origin {
                 Origin::Registry(_) => required_id(value).map(|(id, bytes)| (Some(id), bytes))?,
@@ -65,7 +73,7 @@ impl Decode for AvroDecoder {
                         (Origin::Registry(_), None) => return Err(rejection(reason::NO_SCHEMA_ID, "no schema")),
                         (Origin::One(schema), _) => schema.clone(),
                     };
-                    entry.insert(compile(&schema, row, id)?)
+                    entry.insert(compile(&schema, row, id, *keys)?)
                 }
             };
             let mut reader = Reader { schema: &compiled.schema, bytes: Bytes::new(bytes), row, json };
@@ -75,7 +83,7 @@ impl Decode for AvroDecoder {
     }
 }
 
-fn compile(schema: &SchemaText, row: &Row<'_>, id: Option<SchemaId>) -> Result<Compiled, Box<Reason>> {
+fn compile(schema: &SchemaText, row: &Row<'_>, id: Option<SchemaId>, keys: bool) -> Result<Compiled, Box<Reason>> {
     let wrong = |why: String| {
         let which = id.map_or_else(|| "the schema".to_owned(), |id| format!("schema {id}"));
         rejection(reason::UNKNOWN_SCHEMA, format!("{which}: {why}"))
@@ -83,7 +91,10 @@ fn compile(schema: &SchemaText, row: &Row<'_>, id: Option<SchemaId>) -> Result<C
     if schema.language != Language::Avro {
         return Err(wrong("it is not Avro".to_owned()));
     }
-    let schema = Schema::parse(schema).map_err(wrong)?;
+    let mut schema = Schema::parse(schema).map_err(wrong)?;
+    if keys {
+        schema = schema.within(KEY);
+    }
     let plan = Plan::new(&schema, row.columns).map_err(wrong)?;
     Ok(Compiled { schema, plan })
 }
@@ -94,6 +105,17 @@ fn compile(schema: &SchemaText, row: &Row<'_>, id: Option<SchemaId>) -> Result<C
 /// What is wrong with the schema.
 pub fn told(schema: &SchemaText) -> Result<Vec<Told>, String> {
     Schema::parse(schema)?.told()
+}
+
+/// What a schema of keys tells: `_key` itself, and the members of a record.
+///
+/// # Errors
+/// What is wrong with the schema.
+pub fn told_of_key(schema: &SchemaText) -> Result<(Told, Vec<Told>), String> {
+    let schema = Schema::parse(schema)?;
+    let members = schema.told().unwrap_or_default();
+    let key = schema.within(KEY).told()?.pop().ok_or("it tells nothing")?;
+    Ok((key, members))
 }
 
 /// One record being read.

@@ -74,6 +74,13 @@ impl Schema {
         Ok(Self { types: parser.types, root })
     }
 
+    /// The schema of a record whose one field has this one: it is written the same way.
+    pub(super) fn within(mut self, field: &str) -> Self {
+        let fields = vec![(field.to_owned(), self.root)];
+        self.types.push(Type { shape: Shape::Record(fields), meaning: Meaning::Plain });
+        Self { root: self.types.len() - 1, types: self.types }
+    }
+
     pub(super) fn get(&self, at: At) -> &Type {
         &self.types[at]
     }
@@ -86,7 +93,10 @@ impl Schema {
         let Shape::Record(fields) = &self.get(self.root).shape else {
             return Err("it is not a record, so it has no columns".to_owned());
         };
-        Ok(fields.iter().map(|(name, at)| Told { name: name.clone(), column: self.column(*at) }).collect())
+        Ok(fields
+            .iter()
+            .map(|(name, at)| Told { name: name.clone(), path: vec![name.clone()], column: self.column(*at) })
+            .collect())
     }
 
     fn column(&self, at: At) -> Result<(ColumnType, bool), String> {

@@ -36,6 +36,8 @@ pub struct ProtobufDecoder {
     schemas: HashMap<SchemaId, Schema>,
     plans: HashMap<(Option<SchemaId>, Vec<usize>), Plan>,
     scratch: Scratch,
+    /// Whether these are keys.
+    keys: bool,
 }
 
 /// Space that is used again.
@@ -63,13 +65,21 @@ impl ProtobufDecoder {
             schemas: HashMap::new(),
             plans: HashMap::new(),
             scratch: Scratch::default(),
+            keys: false,
         }
+    }
+
+    /// The same for keys, whose columns have a path that begins with `_key`.
+    #[must_use]
+    pub(super) fn of_keys(self) -> Self {
+        Self { keys: true, ..self }
     }
 }
 
 impl Decode for ProtobufDecoder {
     fn decode(&mut self, records: Records) -> Decoded {
-        let Self { frame, origin, message, schemas, plans, scratch } = self;
+        let Self { frame, origin, message, schemas, plans, scratch, keys } = self;
+        let outside = usize::from(*keys);
         frame.decode(records, |row, value| {
             let (key, bytes) = match origin {
                 Origin::Registry(_) => {
@@ -98,7 +108,7 @@ impl Decode for ProtobufDecoder {
                         .map_err(|why| unusable(None, &why))?,
                     (Origin::Registry(_), None) => return Err(rejection(reason::NO_SCHEMA_ID, "no schema")),
                 };
-                plans.insert(key.clone(), Plan::new(message, row.columns));
+                plans.insert(key.clone(), Plan::new(message, row.columns, outside));
             }
             plans[&key].read(row, bytes, scratch)
         })
@@ -156,8 +166,9 @@ fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 impl Plan {
-    fn new(message: MessageDescriptor, columns: &[Column]) -> Self {
-        let paths = columns.iter().map(|column| path(&message, column)).collect();
+    /// So many names of a path stand for the message itself.
+    fn new(message: MessageDescriptor, columns: &[Column], outside: usize) -> Self {
+        let paths = columns.iter().map(|column| path(&message, &column.path[outside..])).collect();
         Self { message, paths }
     }
 
@@ -175,9 +186,9 @@ impl Plan {
 }
 
 /// The fields on the way to a column.
-fn path(message: &MessageDescriptor, column: &Column) -> Option<Vec<FieldDescriptor>> {
-    let mut fields: Vec<FieldDescriptor> = Vec::with_capacity(column.path.len());
-    for name in &column.path {
+fn path(message: &MessageDescriptor, path: &[String]) -> Option<Vec<FieldDescriptor>> {
+    let mut fields: Vec<FieldDescriptor> = Vec::with_capacity(path.len());
+    for name in path {
         let within = match fields.last() {
             None => message.clone(),
             Some(field) => field.kind().as_message()?.clone(),
@@ -195,7 +206,11 @@ fn walk(
     path: &[FieldDescriptor],
     scratch: &mut Scratch,
 ) -> Result<(), Box<Reason>> {
-    let Some((field, rest)) = path.split_first() else { return row.put_null(column, "the field is not set") };
+    let Some((field, rest)) = path.split_first() else {
+        scratch.json.text.clear();
+        value::object(message, &mut scratch.json);
+        return row.put_json(column, &scratch.json.text);
+    };
     if field.supports_presence() && !message.has_field(field) {
         return row.put_null(column, "the field is not set");
     }

@@ -101,7 +101,11 @@ impl Schema {
 
 /// The columns that a message tells.
 pub(super) fn told(message: &MessageDescriptor) -> Vec<Told> {
-    message.fields().map(|field| Told { name: field.name().to_owned(), column: column(&field) }).collect()
+    let told = |field: FieldDescriptor| {
+        let name = field.name().to_owned();
+        Told { path: vec![name.clone()], name, column: column(&field) }
+    };
+    message.fields().map(told).collect()
 }
 
 fn column(field: &FieldDescriptor) -> Result<(ColumnType, bool), String> {

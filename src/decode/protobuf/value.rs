@@ -118,7 +118,8 @@ pub(super) fn json(kind: &Kind, value: &Value, out: &mut JsonText) {
     }
 }
 
-fn object(message: &DynamicMessage, out: &mut JsonText) {
+/// Writes a message as JSON.
+pub(super) fn object(message: &DynamicMessage, out: &mut JsonText) {
     out.raw("{");
     let mut first = true;
     for field in message.descriptor().fields() {

@@ -160,7 +160,14 @@ impl Client {
         let mut response = self.http.get(url).send().await.map_err(failure)?;
         let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failure)? {
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // A refusal is one, whatever else it would have said.
+                Err(_) if is_refusal(status) => break,
+                Err(error) => return Err(failure(error)),
+            };
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST {
                 return Err(Failure::Unusable("its answer is larger than 16 MiB".to_owned()));
@@ -168,6 +175,10 @@ impl Client {
         }
         judge(status, &body)
     }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// What an answer means.
@@ -187,7 +198,7 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<Answer, Failure> {
             }
             _ => Err(Failure::Refused("it has no such path; is this a schema registry's address?".to_owned())),
         },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        status if is_refusal(status) => {
             Err(Failure::Refused(format!("it answers {status}{said}; give the right username and password, or token")))
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {

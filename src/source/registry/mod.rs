@@ -27,11 +27,21 @@ use crate::record::{Offset, Partition, Records, Timestamp};
 /// Microseconds after which a number that the registry did not know is asked for again.
 const ASK_AGAIN: i64 = 60_000_000;
 
+/// What of a record names a schema.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// Its value.
+    pub values: bool,
+    /// Its key.
+    pub keys: bool,
+}
+
 /// A source whose records are read by schemas of a registry.
 pub struct WithSchemas {
     inner: Box<dyn Source>,
     client: Client,
     schemas: Schemas,
+    whose: Whose,
     clock: Clock,
     /// How long an unknown number is asked for, in microseconds.
     patience: i64,
@@ -55,19 +65,22 @@ impl WithSchemas {
         inner: Box<dyn Source>,
         registry: &RegistryConfig,
         schemas: Schemas,
+        whose: Whose,
         clock: Clock,
     ) -> Result<Self, SourceError> {
         let client = Client::new(registry)?;
         let patience = registry.unknown_timeout;
-        Ok(Self { inner, client, schemas, clock, patience, unknown: BTreeMap::new(), held: None })
+        Ok(Self { inner, client, schemas, whose, clock, patience, unknown: BTreeMap::new(), held: None })
     }
 
     /// The numbers that the records name and that must be asked for.
     fn missing(&self, records: &Records) -> BTreeSet<SchemaId> {
         let mut missing = BTreeSet::new();
+        let Whose { values, keys } = self.whose;
+        let values = records.iter().filter(|_| values).filter_map(|record| record.value);
+        let keys = records.iter().filter(|_| keys).filter_map(|record| record.key);
         let mut last = None;
-        for record in records.iter() {
-            let Some((id, _)) = record.value.and_then(schema_id) else { continue };
+        for (id, _) in values.chain(keys).filter_map(schema_id) {
             // Neighbours mostly have the same.
             if last.replace(id) == Some(id) {
                 continue;

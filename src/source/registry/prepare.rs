@@ -11,7 +11,8 @@ use super::client::{Client, Failure};
 use crate::clock::Clock;
 use crate::config::format::{RegistryConfig, SchemaSource};
 use crate::config::{Pipeline, SourceConfig};
-use crate::decode::column::{Column, ColumnType, HEADERS, META, TIMESTAMP, VALUE};
+use crate::decode::column::{Column, ColumnType, HEADERS, KEY, META, PartType, TIMESTAMP, VALUE};
+use crate::decode::key::{KeyLanguage, is_of_key};
 use crate::decode::schemas::{Language, Origin, SchemaText, Told};
 use crate::decode::{avro, protobuf};
 use crate::error::Error;
@@ -29,9 +30,12 @@ const TAKEN: [&str; 6] = ["dt", "window_start", "window_end", "_revision", VALUE
 /// If the schema cannot be had or used, or does not tell what the query names.
 pub async fn prepare(pipeline: &mut Pipeline, clock: Clock, patience: Option<Duration>) -> Result<(), Error> {
     let Some(schemas) = pipeline.reading.schemas.clone() else { return Ok(()) };
+    let mut told = keys(pipeline, &schemas, clock, patience).await?;
     let (schema, place) = match &schemas {
-        SchemaSource::File(path) => {
-            let schema = Arc::new(read(path, pipeline.format.name)?);
+        _ if !pipeline.format.has_schemas => return complete(pipeline, &told, "the schema of keys").await,
+        SchemaSource::File { value: None, .. } => return Ok(()),
+        SchemaSource::File { value: Some(path), .. } => {
+            let schema = Arc::new(read(path, pipeline.format.name == "avro")?);
             pipeline.reading.settings.origin = Origin::One(schema.clone());
             (schema, path.display().to_string())
         }
@@ -39,21 +43,64 @@ pub async fn prepare(pipeline: &mut Pipeline, clock: Clock, patience: Option<Dur
             if is_complete(pipeline).await {
                 return Ok(());
             }
-            let subject = registry.subject.clone().unwrap_or_else(|| match &pipeline.source {
-                SourceConfig::Kafka(kafka) => format!("{}-value", kafka.topic),
-                SourceConfig::File(_) => "value".to_owned(),
-            });
+            let subject = registry.subject.clone().unwrap_or_else(|| subject(pipeline, "value"));
             let schema = newest(registry, &subject, clock, patience).await?;
             (Arc::new(schema), format!("schema registry {}, subject {subject}", registry.url))
         }
     };
     let message = pipeline.reading.settings.message.as_deref();
-    let told = match pipeline.format.name {
+    let of_value = match pipeline.format.name {
         "avro" => avro::told(&schema),
         _ => protobuf::told(&schema, message),
     };
-    let told = told.map_err(|why| SourceError::Invalid(format!("{place}: {why}")))?;
-    complete(pipeline, &told, &place).await
+    let mut all = of_value.map_err(|why| SourceError::Invalid(format!("{place}: {why}")))?;
+    all.append(&mut told);
+    complete(pipeline, &all, &place).await
+}
+
+/// What a topic's schemas are registered under, unless the pipeline file says otherwise.
+fn subject(pipeline: &Pipeline, what: &str) -> String {
+    match &pipeline.source {
+        SourceConfig::Kafka(kafka) => format!("{}-{what}", kafka.topic),
+        SourceConfig::File(_) => what.to_owned(),
+    }
+}
+
+/// Fills in what `_key` is, where keys have schemas; the members that its schema tells.
+async fn keys(
+    pipeline: &mut Pipeline,
+    schemas: &SchemaSource,
+    clock: Clock,
+    patience: Option<Duration>,
+) -> Result<Vec<Told>, Error> {
+    let subject = subject(pipeline, "key");
+    let Some(settings) = &mut pipeline.reading.settings.key else { return Ok(Vec::new()) };
+    let (schema, place) = match schemas {
+        SchemaSource::File { key: None, .. } => return Ok(Vec::new()),
+        SchemaSource::File { key: Some(path), .. } => {
+            let schema = Arc::new(read(path, settings.language == KeyLanguage::Avro)?);
+            settings.origin = Origin::One(schema.clone());
+            (schema, path.display().to_string())
+        }
+        SchemaSource::Registry(registry) => {
+            let subject = registry.key_subject.clone().unwrap_or(subject);
+            let schema = newest(registry, &subject, clock, patience).await?;
+            (Arc::new(schema), format!("schema registry {}, subject {subject}", registry.url))
+        }
+    };
+    let told = match settings.language {
+        KeyLanguage::Avro => avro::told_of_key(&schema),
+        KeyLanguage::Protobuf => protobuf::told(&schema, settings.message.as_deref()).map(|members| {
+            let whole = Told { name: KEY.to_owned(), path: Vec::new(), column: Ok((ColumnType::Json, false)) };
+            (whole, members)
+        }),
+    };
+    let invalid = |why: String| SourceError::Invalid(format!("{place}: {why}"));
+    let (whole, mut members) = told.map_err(invalid)?;
+    let (kind, _) = whole.column.map_err(|why| invalid(format!("{KEY}: {why}")))?;
+    pipeline.columns.whole.key = Some(PartType::Spelled(kind));
+    members.iter_mut().for_each(|told| told.path.insert(0, KEY.to_owned()));
+    Ok(members)
 }
 
 /// Whether the declared columns are all that the query names.
@@ -68,10 +115,10 @@ async fn complete(pipeline: &mut Pipeline, told: &[Told], place: &str) -> Result
     let mut taken: BTreeSet<String> = TAKEN.iter().chain(&META).map(|name| (*name).to_owned()).collect();
     taken.extend(pipeline.columns.declared.iter().map(|column| column.name.to_lowercase()));
     let mut all = pipeline.columns.clone();
-    for Told { name, column } in told {
+    for Told { name, path, column } in told {
         let Ok((kind, optional)) = column else { continue };
         if taken.insert(name.to_lowercase()) {
-            let column = Column { name: name.clone(), path: vec![name.clone()], kind: *kind, optional: *optional };
+            let column = Column { name: name.clone(), path: path.clone(), kind: *kind, optional: *optional };
             all.declared.push(column);
         }
     }
@@ -96,6 +143,7 @@ fn event_time(pipeline: &Pipeline, columns: &mut [Column], told: &[Told], place:
         Err(SourceError::Invalid(text).into())
     };
     match columns.iter_mut().find(|column| column.name == *name) {
+        Some(column) if is_of_key(column) => invalid("it is a part of the key; name a time of the value"),
         Some(Column { kind: ColumnType::Timestamp(_), optional, .. }) => {
             // A record without one is invalid, whatever its schema allows.
             *optional = false;
@@ -170,9 +218,9 @@ async fn newest(
 }
 
 /// A schema file, with the Protobuf files that it imports and that lie beside it.
-fn read(path: &Path, format: &str) -> Result<SchemaText, Error> {
+fn read(path: &Path, is_avro: bool) -> Result<SchemaText, Error> {
     let text = read_text(path)?;
-    if format == "avro" {
+    if is_avro {
         return Ok(SchemaText { language: Language::Avro, text, references: Vec::new() });
     }
     let folder = path.parent().unwrap_or(Path::new(""));

@@ -68,7 +68,15 @@ impl Registry {
 
     fn config(&self, unknown_timeout: i64) -> RegistryConfig {
         let auth = Auth::Basic("me".into(), "open sesame".into());
-        RegistryConfig { url: self.url.clone(), auth, ca: None, identity: None, subject: None, unknown_timeout }
+        RegistryConfig {
+            url: self.url.clone(),
+            auth,
+            ca: None,
+            identity: None,
+            subject: None,
+            key_subject: None,
+            unknown_timeout,
+        }
     }
 
     fn paths(&self) -> Vec<String> {
@@ -90,7 +98,11 @@ fn records(ids: &[u8]) -> Records {
 fn source(batches: &[&[u8]], config: &RegistryConfig) -> (WithSchemas, Schemas) {
     let schemas = Schemas::default();
     let inner = Scripted(batches.iter().map(|ids| records(ids)).collect());
-    (WithSchemas::new(Box::new(inner), config, schemas.clone(), Clock::system()).unwrap(), schemas)
+    (
+        WithSchemas::new(Box::new(inner), config, schemas.clone(), Whose { values: true, keys: true }, Clock::system())
+            .unwrap(),
+        schemas,
+    )
 }
 
 /// What the source says up to its end, as words; calls to it are given up again and again, as the pipeline does.
@@ -136,6 +148,70 @@ async fn each_schema_is_asked_for_once_with_what_it_refers_to() {
     assert_eq!(schema.references, [("a.proto".to_owned(), "other".to_owned())]);
     let asked = registry.asked.lock().unwrap();
     assert!(asked[0].to_lowercase().contains("authorization: basic bwu6b3blbibzzxnhbwu="), "{}", asked[0]);
+}
+
+#[tokio::test]
+async fn schemas_of_keys_are_asked_for_as_those_of_values_are() {
+    let registry = Registry::start(&[(200, r#"{"schema": "\"int\""}"#)]).await;
+    let mut keyed = Records::new(Partition(0));
+    keyed.push(Offset(0), None, Some(&[0, 0, 0, 0, 7, 1]), Some(&[0, 0, 0, 0, 8, 1]));
+    for (whose, asked) in [
+        (Whose { values: false, keys: true }, vec!["/base/schemas/ids/7"]),
+        (Whose { values: true, keys: true }, vec!["/base/schemas/ids/7", "/base/schemas/ids/7", "/base/schemas/ids/8"]),
+    ] {
+        let inner = Box::new(Scripted(VecDeque::from([keyed.clone()])));
+        let schemas = Schemas::default();
+        let mut source = WithSchemas::new(inner, &registry.config(0), schemas.clone(), whose, Clock::system()).unwrap();
+        assert_eq!(said(&mut source).await, ["1 records"]);
+        assert_eq!(registry.paths(), asked);
+        assert_eq!(schemas.get(SchemaId(8)).is_some(), whose.values);
+    }
+}
+
+/// Keys are Avro, values JSON: the registry tells `_key` and the members of it that the query names.
+#[tokio::test]
+async fn what_the_schema_of_keys_tells_is_a_column() {
+    let prepared = async |schema: &str, sql: &str| {
+        let body = serde_json::json!({"subject": "t-key", "version": 1, "id": 1, "schema": schema}).to_string();
+        let registry = Registry::start(&[(200, &body)]).await;
+        let text = format!(
+            r#"
+            name = "t"
+            [source]
+            format = "json"
+            key = "avro"
+            [source.kafka]
+            brokers = "unused:1"
+            topic = "t"
+            group = "g"
+            [source.registry]
+            url = "{}"
+            [source.columns]
+            v = "int"
+            [window]
+            event_time = "_timestamp"
+            size = "1 hour"
+            [query]
+            sql = "{sql}"
+            [sink]
+            url = "unused"
+            "#,
+            registry.url
+        );
+        let mut pipeline = crate::config::Pipeline::parse(&text, "t.toml", &|_| None).unwrap();
+        prepare::prepare(&mut pipeline, Clock::system(), None).await.unwrap();
+        assert_eq!(registry.paths(), ["/base/subjects/t-key/versions/latest"]);
+        let names = pipeline.columns.declared.iter().map(|column| (column.name.clone(), column.path.join(".")));
+        (pipeline.columns.whole.key.unwrap(), names.collect::<Vec<_>>())
+    };
+    use crate::decode::column::{ColumnType, PartType};
+    let (kind, declared) = prepared("\"long\"", "SELECT _key, SUM(v) AS s FROM t GROUP BY _key").await;
+    assert_eq!((kind, declared.len()), (PartType::Spelled(ColumnType::Int), 1));
+    let record = r#"{"type": "record", "name": "K", "fields": [
+        {"name": "id", "type": "long"}, {"name": "unread", "type": "string"}, {"name": "v", "type": "string"}]}"#;
+    let (kind, declared) = prepared(record, "SELECT id, SUM(v) AS s FROM t GROUP BY id").await;
+    assert_eq!(kind, PartType::Spelled(ColumnType::Json));
+    assert_eq!(declared, [("v".to_owned(), "v".to_owned()), ("id".to_owned(), "_key.id".to_owned())]);
 }
 
 #[tokio::test]
