@@ -270,3 +270,46 @@ fn days_follow_the_calendar_of_their_time_zone() {
         .collect();
     assert_eq!(rows, [(24, 1), (23, 2), (24, 2)]);
 }
+
+/// Windows of ten seconds, one every two: each record is in the files of five, but of those that were final when it came.
+#[test]
+fn hopping_windows_hold_each_record_in_all_of_theirs_and_are_audited() {
+    let dir = TempDir::new().unwrap();
+    let place = Place::disk();
+    let lines = rough(seed(), 4_000);
+    let path = write(dir.path(), &lines[0]);
+    let mut pipeline = PipelineFile::over_file(path.to_str().unwrap(), &place);
+    pipeline.query = "SELECT _offset AS o, dropoff_at AS at FROM rides WHERE total_amount > 0".to_owned();
+    pipeline.window += "every = \"2s\"\n";
+    // What is twenty seconds late misses some of its windows then.
+    pipeline.shape.lateness = 12 * SECOND;
+    let file = pipeline.write(dir.path());
+    run(place.windrow().args(["run", "--once"]).arg(&file)).expect(0);
+    let open = run(place.windrow().arg("status").arg(place.url()));
+    assert!(open.stdout.contains(" open windows\n"), "{}", open.stdout);
+    run(place.windrow().args(["run", "--once", "--close-all"]).arg(&file)).expect(0);
+    let audit = run(place.windrow().arg("audit").arg(place.url()).arg("--replay").arg(&file));
+    assert!(audit.stdout.ends_with("sound\n"), "{}", audit.stdout);
+
+    let newest = place.newest().unwrap();
+    let total = |name: &str| newest["totals"][name].as_u64().unwrap_or_default();
+    assert!(total("missed") > 0 && total("late") > 0 && total("filtered") > 0, "{}", newest["totals"]);
+    let mut windows: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut rows = 0;
+    for key in place.keys("data", ".parquet") {
+        for batch in place.batches(&key) {
+            let time = |column: usize| batch.column(column).as_primitive::<TimestampMicrosecondType>().clone();
+            let (starts, ends, at) = (time(0), time(1), time(3));
+            for (row, offset) in batch.column(2).as_primitive::<Int64Type>().values().iter().enumerate() {
+                let (start, end, at) = (starts.value(row), ends.value(row), at.value(row));
+                assert!(start % (2 * SECOND) == 0 && end - start == 10 * SECOND && start <= at && at < end);
+                *windows.entry(*offset).or_default() += 1;
+                rows += 1;
+            }
+        }
+    }
+    assert_eq!(windows.len() as u64, total("aggregated"));
+    assert!(windows.values().all(|held| (1..=5).contains(held)));
+    // What was filtered may have missed windows, too.
+    assert!(rows <= 5 * total("aggregated") && rows + total("missed") >= 5 * total("aggregated"));
+}
