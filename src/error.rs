@@ -1,6 +1,7 @@
 //! What failed, and what the operator does about it.
 
 use crate::config::ConfigError;
+use crate::export::ExportError;
 use crate::handover::HandoverError;
 use crate::load::LoadError;
 use crate::log::LogError;
@@ -63,6 +64,12 @@ pub enum Error {
     /// The poll of an HTTP API.
     #[error(transparent)]
     Poll(#[from] PollError),
+    /// A running instance that is asked how it is.
+    #[error("{0}")]
+    Health(String),
+    /// What another engine has no equal for.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The operator asked to stop before the run had begun; nothing is wrong.
     #[error("stopped before the run began")]
     Stopped,
@@ -76,8 +83,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Config(_) | Self::Usage(_) => Kind::Invalid,
-            Self::Stopped => Kind::Unavailable,
+            Self::Config(_) | Self::Export(_) | Self::Usage(_) => Kind::Invalid,
+            Self::Stopped | Self::Health(_) => Kind::Unavailable,
             Self::Query(error) => error.kind(),
             Self::Source(error) => error.kind(),
             Self::Sink(error) => error.kind(),

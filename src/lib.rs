@@ -17,4 +17,5 @@ pub mod telemetry;
 pub mod load;
 pub mod handover;
 pub mod poll;
+pub mod export;
 pub mod cli;

@@ -32,6 +32,17 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Where this machine reaches it: an address that stands for all of them is this machine's own.
+    pub(super) fn reached(&self) -> String {
+        let host = match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            Ok(IpAddr::V6(address)) if address.is_unspecified() => "[::1]".to_owned(),
+            Ok(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => self.host.clone(),
+        };
+        format!("{host}:{}", self.port)
+    }
+
     /// Takes the address, and says where; warns if other machines can reach it.
     pub(super) async fn bind(&self) -> Result<TcpListener, Error> {
         let cannot = |error| Error::Usage(format!("cannot listen at {}:{}: {error}", self.host, self.port));
@@ -52,6 +63,20 @@ fn is_here(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_addresses_are_reached_at_this_machine_s() {
+        for (text, reached) in [
+            ("9184", "127.0.0.1:9184"),
+            ("0.0.0.0:9184", "127.0.0.1:9184"),
+            ("[::]:9184", "[::1]:9184"),
+            ("10.0.0.7:9184", "10.0.0.7:9184"),
+            ("[fe80::1]:9184", "[fe80::1]:9184"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.reached(), reached, "{text}");
+        }
+    }
 
     #[test]
     fn a_port_alone_is_this_machine_s() {

@@ -6,10 +6,12 @@ pub mod audit;
 pub mod batch;
 pub mod check;
 pub mod demo;
+pub mod export;
 pub mod files;
 pub mod gc;
 pub mod generate;
 pub mod lateness;
+pub mod health;
 mod listen;
 mod on_batch;
 mod shells;
@@ -89,6 +91,10 @@ enum Command {
     Poll(poll::Poll),
     /// Write generated records
     Generate(generate::Generate),
+    /// Write a pipeline in the words of another engine, for those who outgrow one process
+    Export(export::Export),
+    /// Ask a running instance whether it is well, for health checks
+    Health(health::Health),
     /// Write completions for a shell to standard output
     Completions(shells::Completions),
     /// Write the man page to standard output
@@ -199,6 +205,8 @@ async fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Gc(command) => command.run().await,
         Command::Poll(command) => command.run().await,
         Command::Generate(command) => command.run(&terminal),
+        Command::Export(command) => command.run().await,
+        Command::Health(command) => command.run().await,
         Command::Completions(command) => command.run(),
         Command::Man => shells::man(),
     }

@@ -262,7 +262,7 @@ impl Pipeline {
 }
 
 /// A file's text, and its path as people see it.
-fn text_of(path: &Path) -> Result<(String, String), ConfigError> {
+pub(crate) fn text_of(path: &Path) -> Result<(String, String), ConfigError> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| ConfigError(format!("{file}: {error}")))?;
     if bytes.len() > LARGEST {

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use futures::{StreamExt, stream};
 
@@ -159,6 +159,17 @@ impl Query {
             Ok(expressions.flat_map(|expr| expr.column_refs()).map(|column| column.name.clone()).collect())
         };
         bounds::on_a_deep_stack(names).await
+    }
+
+    /// The type of the first column that this text selects, whatever files may hold; none if it cannot be planned.
+    pub async fn type_of(sql: &str, columns: &Columns) -> Option<DataType> {
+        bounds::few_words(sql).ok()?;
+        let (sql, columns) = (sql.to_owned(), columns.clone());
+        let first = async move || {
+            let planned = plan::plan(&sql, &columns, &BTreeMap::new()).await?;
+            Ok(planned.plan.schema().fields().first().map(|field| field.data_type().clone()))
+        };
+        bounds::on_a_deep_stack(first).await.ok().flatten()
     }
 
     /// What an open window keeps.
