@@ -477,7 +477,12 @@ impl Engine {
     /// Windows that take records.
     #[must_use]
     pub fn open_windows(&self) -> usize {
-        if self.config.windows.is_hopping() { self.view_windows().count() } else { self.windows.len() }
+        if !self.config.windows.is_hopping() {
+            return self.windows.len();
+        }
+        // It is asked for with every batch: whether anything is in a window, not how much.
+        let is_out = |window: &Window| self.windows.get(&window.start).is_some_and(|open| open.published.is_some());
+        self.open_spans().filter(|window| self.parts_in(*window).next().is_some() || is_out(window)).count()
     }
 
     /// Counts since the last commit.

@@ -96,9 +96,14 @@ impl Windows {
     pub fn over(&self, panes: impl IntoIterator<Item = Window>) -> Vec<Window> {
         let mut over: Vec<Window> = Vec::new();
         for pane in panes {
+            // From the last one back to what is known, which is one step where pane follows pane.
             let known = over.last().map(|window| window.start);
-            let skip = |window: &Window| known.is_some_and(|known| window.start <= known);
-            over.extend(self.of_pane(pane).skip_while(skip));
+            let back = |from: Window| std::iter::successors(Some(from), |pane| Some(self.before(*pane)));
+            let last = self.shifted(pane, |windows, pane| windows.after(pane), 1);
+            let windows = back(pane).zip(back(last)).take(self.panes as usize);
+            let windows = windows.map(|(first, last)| Window { start: first.start, end: last.end });
+            let new: Vec<Window> = windows.take_while(|window| Some(window.start) > known).collect();
+            over.extend(new.into_iter().rev());
         }
         over
     }
