@@ -116,6 +116,10 @@ impl Source<'_> {
     fn metadata(&self, refusals: &mut Refusals<'_>) -> Vec<String> {
         let columns = &self.pipeline.columns;
         let mut written = Vec::new();
+        if self.pipeline.reading.settings.key.is_some() {
+            let why = "Flink reads keys by a schema of its own, whose times may be in another unit";
+            refusals.refuse(self.document.line(&["source", "key"]), "source.key", why);
+        }
         for column in self.whole() {
             if columns.declared.iter().any(|declared| declared.path.first().is_some_and(|first| first == column)) {
                 let line = self.document.line(&["source", "columns"]);

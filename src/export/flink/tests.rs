@@ -169,6 +169,11 @@ async fn what_has_no_equal_is_refused_with_its_line() {
             "size = \"1 day\"\ntimezone = \"Asia/Kathmandu\"",
             "rides.toml:16: window.timezone: Flink loses records",
         ),
+        (
+            "[source.kafka]",
+            "[source]\nkey = \"avro\"\n[source.schema]\nkey_file = \"key.avsc\"\n[source.kafka]",
+            "rides.toml:4: source.key: Flink reads keys by a schema of its own",
+        ),
         ("km = \"float\"", "km = \"json\"", "rides.toml:12: source.columns.km = \"json\""),
         (
             "km = \"float\"",
