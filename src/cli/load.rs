@@ -13,7 +13,10 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::load::target::Target;
 use crate::load::{Loaded, Loader, Options};
+use crate::log::entry::Sequence;
+use crate::log::store::read;
 use crate::record::Timestamp;
+use crate::sink::store::Store;
 use crate::time::text;
 
 /// Microseconds between two progress lines where there is no terminal.
@@ -74,11 +77,16 @@ impl Load {
         let target = Target::parse(&self.into.0, std::env::var("PGPASSWORD").ok());
         let target =
             target.map_err(|error| Error::Usage(format!("--into: {error}, with the password in PGPASSWORD")))?;
-        let store = self.sink.open()?;
+        // Without --follow, a sink that is not there is an error at once.
+        let there = if self.follow { None } else { Some(self.sink.open()?) };
         let clock = Clock::system();
         let options = Options { table: self.table, create: self.create, patient: self.follow };
         let mut progress = Progress::new(terminal, clock);
         let work = async {
+            let store = match there {
+                Some(store) => store,
+                None => first_commit(&self.sink, self.poll, clock).await?,
+            };
             let mut loader = Loader::open(store, target, options, clock).await?;
             loop {
                 match loader.next().await? {
@@ -117,6 +125,24 @@ impl Load {
             );
         }
         outcome
+    }
+}
+
+/// The sink, once it has a log: whoever starts the loader and the pipeline together need not mind the order.
+async fn first_commit(sink: &SinkArgs, poll: Duration, clock: Clock) -> Result<Store, Error> {
+    let mut told = false;
+    loop {
+        if !sink.lacks_folder() {
+            let store = sink.open()?;
+            if read(&store, Sequence::FIRST).await?.is_some() {
+                return Ok(store);
+            }
+        }
+        if !told {
+            told = true;
+            tracing::warn!("sink {}: there is no log yet; waiting for the pipeline's first commit", sink.sink);
+        }
+        clock.sleep(poll).await;
     }
 }
 

@@ -47,10 +47,10 @@ struct Cli {
 #[derive(Copy, Clone, Debug, clap::Args)]
 pub struct Talk {
     /// Log only warnings and errors, and show no progress.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     quiet: bool,
     /// The form of log lines on standard error.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, display_order = 900, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
@@ -123,6 +123,12 @@ impl SinkArgs {
     fn open(&self) -> Result<Store, Error> {
         let store = Store::open(&self.sink, &self.properties.iter().cloned().collect(), false)?;
         Ok(store.with_patience(PATIENCE))
+    }
+
+    /// Whether it is a local folder that is not there. What a bucket holds is known only by asking.
+    fn lacks_folder(&self) -> bool {
+        let folder = self.sink.strip_prefix("file://").unwrap_or(&self.sink);
+        !folder.contains("://") && !std::path::Path::new(folder).exists()
     }
 }
 

@@ -1,12 +1,11 @@
 //! `windrow poll`: an HTTP API into a topic and a history store, round after round.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::FileArg;
 use super::status::counted;
 use crate::clock::Clock;
 use crate::config::poll::PollFile;
@@ -19,9 +18,12 @@ const BROKER_TIME: Duration = Duration::from_secs(15);
 
 /// The command.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The file says what to call, how often, what of each answer to publish, and where to keep it: examples/quotes-poll.toml is \
+one, and docs/poll.md has every key. `windrow check FILE` makes one call and shows its record.")]
 pub struct Poll {
-    #[command(flatten)]
-    file: FileArg,
+    /// The poll file
+    file: PathBuf,
     /// Poll one round and exit: with 0 if every symbol succeeded, else with 1
     #[arg(long)]
     once: bool,
@@ -29,7 +31,7 @@ pub struct Poll {
 
 impl Poll {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let file = PollFile::load(&self.file.file)?;
+        let file = PollFile::load(&self.file)?;
         let (name, interval) = (file.name.clone(), file.schedule.interval);
         let mut poller = Poller::new(file, Clock::system())?;
         let mut stop = stop_on_signals()?;

@@ -9,7 +9,7 @@ use crate::support::broker::Broker;
 use crate::support::pipeline::PipelineFile;
 use crate::support::place::Place;
 use crate::support::postgres::{Postgres, expected};
-use crate::support::process::{run, windrow};
+use crate::support::process::{Running, run, windrow};
 use crate::support::rides::{Line, MINUTE, Plan, SECOND, as_file};
 use crate::support::seed;
 use crate::support::worlds::World;
@@ -86,6 +86,29 @@ for_every_sink! {
         assert!(again.stdout.starts_with("nothing new"), "{}", again.stdout);
         assert_whole(&postgres, &place, &table);
     }
+}
+
+#[test]
+fn a_loader_that_follows_waits_for_the_pipelines_first_commit() {
+    let Some(postgres) = Postgres::from_env("a_loader_that_follows_waits_for_the_pipelines_first_commit") else {
+        return;
+    };
+    let place = Place::disk();
+    // Neither is there: the folder, nor a log in it.
+    let below = place.below("sink");
+    let table = postgres.table("rides");
+    let mut running =
+        Running::start(&mut load(&postgres, &below, &table, &["--create", "--follow", "--poll", "100ms"]));
+    running.wait_for("there is no log yet; waiting for the pipeline's first commit");
+    fill(&below, ride_lines(), |_| {});
+    running.wait_for("holds everything up to entry");
+    running.stop().expect(0);
+    // It was stopped wherever it was.
+    run(&mut load(&postgres, &below, &table, &[])).expect(0);
+    assert_whole(&postgres, &below, &table);
+    let nowhere = place.below("nowhere");
+    let ended = run(&mut load(&postgres, &nowhere, &table, &["--create"])).expect(2);
+    assert!(ended.stderr.contains("No such file or directory"), "{}", ended.stderr);
 }
 
 #[test]
