@@ -29,6 +29,24 @@ impl Timestamp {
         Some(time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
     }
 
+    /// Whether it is before 1980: that of a clock that was never set, or of a unit misread.
+    ///
+    /// ```
+    /// use windrow::record::Timestamp;
+    /// let read_as_millis = Timestamp(1_772_352_000_000);
+    /// assert!(read_as_millis.is_ancient() && !read_as_millis.plus(i64::MAX / 2).is_ancient());
+    /// ```
+    #[must_use]
+    pub fn is_ancient(self) -> bool {
+        self.0 < 315_532_800_000_000
+    }
+
+    /// This time without what is less than a second.
+    #[must_use]
+    pub fn to_second(self) -> Self {
+        Self(self.0.div_euclid(1_000_000).saturating_mul(1_000_000))
+    }
+
     /// This time moved by `micros`, held at the ends of the range.
     #[must_use]
     pub fn plus(self, micros: i64) -> Self {

@@ -1,6 +1,7 @@
 //! `windrow check`: everything that can be known before the first run.
 
 pub(super) mod columns;
+mod doubts;
 mod init;
 mod loaders;
 mod outcome;

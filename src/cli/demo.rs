@@ -110,7 +110,7 @@ impl Demo {
         // Live first: the rides are written while the pipeline reads them.
         let (shared, stop) = Shared::new();
         let feed = Feed::start(broker.brokers(), plan, self.records, truth, shared.clone())?;
-        let watch = Box::new(Watch::new(terminal.observer(), self.records, shared.clone()));
+        let watch = Box::new(Watch::new(terminal.observer(&pipeline), self.records, shared.clone()));
         let live = assemble(pipeline.clone(), Instance::this(), Clock::system(), watch);
         let ran = match live.await {
             Ok(parts) => {
@@ -126,7 +126,8 @@ impl Demo {
         let Some(truth) = fed? else { return Ok(None) };
 
         // Then as from cron: a second run goes on where the log stands, and closes what a live run leaves open.
-        let parts = assemble(pipeline, Instance::this(), Clock::system(), terminal.observer()).await?;
+        let observer = terminal.observer(&pipeline);
+        let parts = assemble(pipeline, Instance::this(), Clock::system(), observer).await?;
         let entry = pipeline::run(parts, Options { once: true, close_all: true }, asked.clone()).await?;
         if *asked.borrow() {
             return Ok(None);

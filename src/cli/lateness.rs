@@ -79,7 +79,12 @@ impl Lateness {
         let clock = Clock::system();
         let (mut source, name) = open_source(pipeline, clock)?;
         let mut decoder = open_decoder(pipeline, &name);
-        let late = || SourceError::Unavailable(format!("topic {name}: no answer in {} s", BROKER_TIME.as_secs()));
+        let late = || {
+            SourceError::Unavailable(format!(
+                "topic {name}: no answer in {} s; are brokers and security.protocol right, and does the network let them through?",
+                BROKER_TIME.as_secs()
+            ))
+        };
         let topic = tokio::time::timeout(BROKER_TIME, source.describe()).await.map_err(|_| late())??;
         let mut ways = self.ways(&topic);
         for (moment, is_end) in [(&self.since, false), (&self.until, true)] {

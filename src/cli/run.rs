@@ -67,7 +67,7 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
         let text = "--close-all closes windows at the end of a run, and this one has none; add --once";
         return Err(Error::Usage(text.to_owned()));
     }
-    let mut observer = terminal.observer();
+    let mut observer = terminal.observer(&pipeline);
     let mut telemetry = None;
     if let Some(address) = &how.listen {
         let told = Telemetry::new(&pipeline, Clock::system());

@@ -1,19 +1,25 @@
 //! The live block, the progress bar and the log lines, which must not write over each other.
 
+mod doubt;
 mod live;
 mod rate;
 mod words;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use self::live::Live;
 pub(super) use self::words::{grouped, short};
 use super::{LogFormat, Talk};
+use crate::clock::Clock;
+use crate::config::Pipeline;
 use crate::pipeline::Observer;
 
 /// Where the program shows what it does.
@@ -41,6 +47,8 @@ impl Terminal {
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Above(bar.clone())).with_ansi(color);
         // Tests start several runs in one process; the first one's subscriber stays.
         let _ = match talk.log_format {
+            // A person at a terminal knows the day.
+            LogFormat::Text if live => lines.with_target(false).with_timer(ToTheSecond).try_init(),
             LogFormat::Text => lines.with_target(false).try_init(),
             LogFormat::Json => lines.json().try_init(),
         };
@@ -72,7 +80,7 @@ impl Terminal {
     }
 
     /// Somebody who shows a run here.
-    pub(super) fn observer(&self) -> Box<dyn Observer> {
+    pub(super) fn observer(&self, pipeline: &Pipeline) -> Box<dyn Observer> {
         if self.live {
             self.bar.reset();
             // The terminal shows Ctrl-C at the end of the last line, which is at the edge, and so goes one line down;
@@ -80,12 +88,23 @@ impl Terminal {
             self.bar.set_style(style("\n{msg}"));
             self.bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Box::new(Live::new(self.clone()))
+        Box::new(Live::new(self.clone(), pipeline.window.watermark_delay))
     }
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The time of day of a log line, UTC.
+#[derive(Clone, Debug)]
+struct ToTheSecond;
+
+impl FormatTime for ToTheSecond {
+    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let now = Clock::system().now().to_second().to_string();
+        to.write_str(now.split_once('T').map_or(&now, |(_, time)| time))
+    }
 }
 
 /// A writer whose lines come above the live block.

@@ -8,7 +8,7 @@ mod columns;
 pub mod format;
 mod keys;
 mod kafka;
-mod near;
+pub(crate) mod near;
 mod place;
 pub mod poll;
 mod read;

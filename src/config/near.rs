@@ -1,7 +1,7 @@
 //! What somebody may have meant.
 
 /// The candidate nearest to `word`, if one is near enough to have been meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let far = |candidate: &&str| strsim::damerau_levenshtein(&word, &candidate.to_lowercase());
     let nearest = candidates.into_iter().min_by_key(far)?;

@@ -28,7 +28,7 @@ use crate::record::{Offset, Partition, Records, Timestamp};
 use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::store::Store;
 use crate::source::{Event, Source, SourceError};
-pub use observer::{Detail, Observer, Together, Took, Unobserved, View};
+pub use observer::{Detail, Holding, Observer, Together, Took, Unobserved, View};
 use turn::HEARTBEAT;
 use writer::Instance;
 

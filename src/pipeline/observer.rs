@@ -46,6 +46,31 @@ pub struct Detail {
     pub waiting: Option<String>,
 }
 
+/// The partition that the watermark waits for, well behind the furthest one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Which one.
+    pub partition: Partition,
+    /// Its watermark.
+    pub watermark: Timestamp,
+    /// How far the furthest partition is ahead of it, in microseconds.
+    pub by: i64,
+}
+
+impl Detail {
+    /// The partition that holds the others back; `None` while they are as near to each other as disorder within
+    /// `watermark_delay` explains, or less than a minute apart.
+    #[must_use]
+    pub fn holding(&self, watermark_delay: i64) -> Option<Holding> {
+        let furthest = self.partitions.values().filter_map(|view| view.watermark).max()?;
+        let awake = self.partitions.iter().filter(|(_, view)| !view.idle);
+        let told = awake.filter_map(|(partition, view)| Some((view.watermark?, *partition)));
+        let (watermark, partition) = told.min()?;
+        let by = furthest.0.saturating_sub(watermark.0);
+        (by > watermark_delay.saturating_mul(2).max(60_000_000)).then_some(Holding { partition, watermark, by })
+    }
+}
+
 /// How long the durable steps of one commit took, in microseconds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Took {

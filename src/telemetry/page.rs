@@ -15,6 +15,7 @@ pub(super) fn status(seen: &Seen) -> Value {
     let detail = seen.detail.as_ref();
     let lags: std::collections::BTreeMap<_, _> = seen.lags().collect();
     let delay = seen.pipeline.window.watermark_delay;
+    let holding = seen.holding();
     let partitions: Vec<Value> = detail
         .iter()
         .flat_map(|detail| &detail.partitions)
@@ -22,6 +23,7 @@ pub(super) fn status(seen: &Seen) -> Value {
             json!({
                 "id": partition, "position": view.position, "lag": lags.get(partition),
                 "watermark": view.watermark.map(time), "idle": view.idle,
+                "holds": holding.as_ref().is_some_and(|holding| holding.partition == *partition),
                 "newest": view.watermark.map(|watermark| time(watermark.plus(delay))),
             })
         })
@@ -41,7 +43,7 @@ pub(super) fn status(seen: &Seen) -> Value {
         .iter()
         .map(|result| {
             json!({
-                "start": time(result.window.start), "end": time(result.window.end), "revision": result.revision,
+                "start": time(result.window.start), "end": time(result.window.end), "at": time(result.at), "revision": result.revision,
                 "rows": result.rows, "complete": result.complete, "sequence": result.sequence,
                 "files": result.files,
             })
@@ -68,6 +70,8 @@ pub(super) fn status(seen: &Seen) -> Value {
         "started": time(seen.started),
         "unready": seen.unready(),
         "wrong": seen.wrong(),
+        "sequence": seen.sequence,
+        "last_commit": seen.last_commit.map(time),
         "read": counts.read,
         "late": counts.late,
         "too_late": counts.too_late,

@@ -10,7 +10,7 @@ use crate::config::Pipeline;
 use crate::engine::view::PartitionView;
 use crate::log::entry::{Counts, Entry, FileKind};
 use crate::pipeline::turn::HEARTBEAT;
-use crate::pipeline::{Detail, Took};
+use crate::pipeline::{Detail, Holding, Took};
 use crate::record::{Partition, Timestamp};
 use crate::sink::traffic::Traffic;
 use crate::time::text::describe;
@@ -28,6 +28,9 @@ const RESULTS: usize = 48;
 const STILL: i64 = 15_000_000;
 /// A run that has not committed for this long is in trouble, in microseconds.
 const OVERDUE: i64 = 3 * HEARTBEAT;
+
+/// Fewer records than this are no sign of anything.
+const TELLING: u64 = 10;
 
 /// One commit, as the page shows it.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub(super) struct Published {
     pub(super) rows: u64,
     pub(super) complete: bool,
     pub(super) sequence: u64,
+    /// When it was durable.
+    pub(super) at: Timestamp,
     /// Its parts, by their keys in the sink.
     pub(super) files: Vec<String>,
 }
@@ -146,7 +151,7 @@ impl Seen {
             let of_it = entry.files.iter().filter(|file| file.window == Some(window) && file.revision == revision);
             let files = of_it.map(|file| file.path.clone()).collect();
             let sequence = entry.sequence.0;
-            self.results.push_back(Published { window, revision, rows, complete, sequence, files });
+            self.results.push_back(Published { window, revision, rows, complete, sequence, at: took.at, files });
         }
         let (time, read, files) = (entry.time, entry.counts.read, entry.files.len());
         self.recent.push_back(Commit { sequence: entry.sequence.0, time, read, files, took });
@@ -179,7 +184,14 @@ impl Seen {
     pub(super) fn unready(&self) -> Option<String> {
         let span = |micros: i64| describe(micros / 1_000_000 * 1_000_000);
         let Some(detail) = self.detail.as_ref().filter(|_| self.begins.is_none()) else {
-            return Some(format!("not reading yet: {}", self.begins.unwrap_or("beginning to read")));
+            let what = self.begins.unwrap_or("beginning to read");
+            let since = self.now.0.saturating_sub(self.started.0);
+            let long = if since >= STILL {
+                format!(", {} after the start; the log says why", span(since))
+            } else {
+                String::new()
+            };
+            return Some(format!("not reading yet: {what}{long}"));
         };
         if let Some(why) = &detail.waiting {
             return Some(format!("the source cannot be reached: {why}"));
@@ -202,21 +214,23 @@ impl Seen {
                 "partition {partition} has brought no record yet: no window closes before it does or is idle"
             ));
         }
-        let newest = |view: &PartitionView| view.watermark.map(|time| time.plus(self.pipeline.window.watermark_delay));
-        let furthest = detail.partitions.values().filter_map(newest).max();
-        let slowest = detail.partitions.iter().filter(|(_, view)| !view.idle && view.watermark.is_some());
-        let slowest = slowest.min_by_key(|(_, view)| view.watermark);
-        let patience = self.pipeline.window.watermark_delay.saturating_mul(2).max(60_000_000);
-        if let (Some(furthest), Some((partition, view))) = (furthest, slowest)
-            && let Some(newest) = newest(view)
-            && furthest.0.saturating_sub(newest.0) > patience
-        {
-            let by = describe((furthest.0 - newest.0) / 1_000_000 * 1_000_000);
-            wrong.push(format!("partition {partition} holds the watermark back: its newest record is of {newest}, {by} behind the furthest"));
+        if let Some(Holding { partition, watermark, by }) = self.holding() {
+            let newest = watermark.plus(self.pipeline.window.watermark_delay).to_second();
+            let by = describe(by / 1_000_000 * 1_000_000);
+            wrong.push(format!(
+                "partition {partition} holds the watermark back: its newest record is of {newest}, {by} behind the furthest; \
+                 windows wait until it brings newer ones or is idle"
+            ));
+        }
+        if let Some(watermark) = detail.view.watermark.filter(|watermark| watermark.is_ancient()) {
+            let watermark = watermark.to_second();
+            wrong.push(format!(
+                "event times are around {watermark}: a clock that was never set, or another unit than the column's"
+            ));
         }
         let counts = self.counts();
         let share = |part: u64, what: &str| {
-            (counts.read >= 1000 && part > counts.read / 100)
+            (part >= TELLING && part > counts.read / 100)
                 .then(|| format!("{:.1}% of the records read are {what}", part as f64 * 100.0 / counts.read as f64))
         };
         wrong.extend(share(
@@ -226,6 +240,11 @@ impl Seen {
         let main = counts.invalid.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason.as_str());
         wrong.extend(share(counts.invalid(), &format!("invalid, most of them {main}; they are kept under invalid/")));
         wrong
+    }
+
+    /// The partition that the watermark waits for.
+    pub(super) fn holding(&self) -> Option<Holding> {
+        self.detail.as_ref()?.holding(self.pipeline.window.watermark_delay)
     }
 
     /// How many offsets each partition is behind its end, where that is known.

@@ -8,6 +8,7 @@ use super::*;
 use crate::cli::run::assemble;
 use crate::pipeline::writer::Instance;
 use crate::pipeline::{self, Options};
+use crate::record::Partition;
 
 fn pipeline(dir: &std::path::Path) -> Pipeline {
     let text = format!(
@@ -182,6 +183,29 @@ async fn readiness_says_why_it_is_not() {
     let (telemetry, _) = told_of(dir.path(), &LINES).await;
     let (status, _, body) = ask(serving(telemetry).await, "GET", "/readyz").await;
     assert_eq!((status, body.as_str()), (200, "ready\n"));
+}
+
+#[tokio::test]
+async fn a_partition_that_holds_the_others_back_is_named_and_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (telemetry, _) = told_of(dir.path(), &LINES).await;
+    let mut seen = telemetry.shared.look();
+    assert_eq!(seen.holding(), None);
+    let delay = seen.pipeline.window.watermark_delay;
+    let detail = seen.detail.as_mut().unwrap();
+    let mut ahead = detail.partitions[&Partition(0)];
+    let newest = ahead.watermark.unwrap().plus(delay).to_second();
+    ahead.watermark = ahead.watermark.map(|watermark| watermark.plus(2 * delay + 60_000_000));
+    detail.partitions.insert(Partition(1), ahead);
+    detail.partitions.get_mut(&Partition(0)).unwrap().idle = false;
+    assert_eq!(seen.holding().unwrap().partition, Partition(0));
+    let words = format!("partition 0 holds the watermark back: its newest record is of {newest}");
+    assert!(seen.wrong()[0].starts_with(&words), "{:?}", seen.wrong());
+    let page = page::status(&seen);
+    assert_eq!((&page["partitions"][0]["holds"], &page["partitions"][1]["holds"]), (&true.into(), &false.into()));
+    // One that is idle holds nobody back.
+    seen.detail.as_mut().unwrap().partitions.get_mut(&Partition(0)).unwrap().idle = true;
+    assert_eq!(seen.holding(), None);
 }
 
 #[tokio::test]

@@ -170,6 +170,46 @@ fn a_pipeline_file_is_proposed_from_a_topic() {
 }
 
 #[test]
+fn a_misspelt_member_and_a_mistaken_unit_are_doubted() {
+    let dir = TempDir::new().unwrap();
+    let lines: String =
+        (0..20).map(|n| format!("{{\"at\": {}, \"ride\": {{\"zone\": \"a\"}}}}\n", 1_772_352_000 + n)).collect();
+    fs::write(dir.path().join("t.jsonl"), lines).unwrap();
+    let text = |kind: &str, path: &str| {
+        format!(
+            "name = \"t\"\n[source.file]\npath = \"t.jsonl\"\n[source.columns]\nat = \"{kind}\"\nzone = {{ type = \"text\", path = \"{path}\" }}\n\
+             [window]\nevent_time = \"at\"\nsize = \"1 hour\"\n[query]\nsql = \"SELECT zone, COUNT(*) AS n FROM t GROUP BY zone\"\n[sink]\nurl = \"out\"\n"
+        )
+    };
+    let checked = |kind: &str, path: &str| {
+        fs::write(dir.path().join("t.toml"), text(kind, path)).unwrap();
+        check(dir.path(), &["t.toml"]).expect(0).stdout
+    };
+    assert!(!checked("timestamp(s)", "ride.zone").contains("doubtful"));
+    has(
+        &checked("timestamp(s)", "ride.zon"),
+        &[
+            "doubtful: most of these records are invalid, 20 of 20 by missing_column",
+            "doubtful: column zone: no record has the member \"zon\"; did you mean \"zone\"?",
+        ],
+    );
+    has(&checked("timestamp(s)", "ride.pickup"), &["no record has the member \"pickup\"; they have zone"]);
+    has(
+        &checked("timestamp(ms)", "ride.zone"),
+        &[
+            "doubtful: event times are before 1980, such as 1970-01-21T12:19:12Z: is the unit right? declare \"timestamp(s)\"",
+        ],
+    );
+    // And a run says so in its log, where nobody asked.
+    fs::write(dir.path().join("t.toml"), text("timestamp(s)", "ride.zon")).unwrap();
+    let ran = run(windrow().current_dir(dir.path()).args(["run", "t.toml"])).expect(0);
+    has(
+        &ran.stderr,
+        &["100.0% of the records read are invalid, such as partition 0, offset 1: ride.zon: the member is missing"],
+    );
+}
+
+#[test]
 fn loaders_are_warned_of() {
     let dir = TempDir::new().unwrap();
     let text = |columns: &str, size: &str| {

@@ -51,7 +51,12 @@ impl<'a> Again<'a> {
         if name == "stdin" {
             return Err(Error::Usage("standard input cannot be read again".to_owned()));
         }
-        let late = || SourceError::Unavailable(format!("{name}: no answer in {} s", ANSWER.as_secs()));
+        let late = || {
+            SourceError::Unavailable(format!(
+                "{name}: no answer in {} s; are brokers and security.protocol right, and does the network let them through?",
+                ANSWER.as_secs()
+            ))
+        };
         let topic = tokio::time::timeout(ANSWER, source.describe()).await.map_err(|_| late())??;
         let (assigned, lanes) = (BTreeSet::new(), BTreeMap::new());
         Ok((Self { pipeline, clock, source, name, assigned, lanes, waiting: 0, limit: WAITING }, topic))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::doubts::doubts;
 use crate::cli::status::counted;
 use crate::cli::table::table;
 use crate::clock::Clock;
@@ -34,13 +35,15 @@ pub(super) fn show(
     }
     let (mut rows, mut others) = (Vec::new(), 0);
     let (mut total, mut left_out) = (0, 0);
+    let mut ancient = None;
     // From the partitions in turn, so that the first ones shown are not all of one.
     let most = batches.iter().map(Records::len).max().unwrap_or(0);
     let in_turn =
         (0..most).flat_map(|at| batches.iter().filter_map(move |batch| (at < batch.len()).then_some((batch, at))));
     for (batch, at) in in_turn {
         let record = batch.get(at);
-        let (is_aggregated, row) = outcome(pipeline, &mut engine, decoder, batch, record, clock)?;
+        let (is_aggregated, time, row) = outcome(pipeline, &mut engine, decoder, batch, record, clock)?;
+        ancient = ancient.or(time.filter(|time| time.is_ancient()));
         total += 1;
         if total <= SHOWN || (!is_aggregated && others < SHOWN_OTHERS) {
             others += usize::from(!is_aggregated);
@@ -62,10 +65,13 @@ pub(super) fn show(
         counts.too_late,
         counts.invalid()
     );
+    for doubt in doubts(pipeline, batches, counts, ancient) {
+        println!("doubtful: {doubt}");
+    }
     Ok(engine)
 }
 
-/// Whether one record is aggregated, and what becomes of it in words.
+/// Whether one record is aggregated, its event time, and what becomes of it in words.
 fn outcome(
     pipeline: &Pipeline,
     engine: &mut Engine,
@@ -73,7 +79,7 @@ fn outcome(
     batch: &Records,
     record: Record<'_>,
     clock: Clock,
-) -> Result<(bool, Vec<String>), Error> {
+) -> Result<(bool, Option<Timestamp>, Vec<String>), Error> {
     let mut one = Records::new(batch.partition);
     one.push_with(record.offset, record.timestamp, record.key, record.value, record.headers.iter());
     let before: Counts = engine.counts().clone();
@@ -103,5 +109,5 @@ fn outcome(
         window.map_or_else(|| "-".to_owned(), |window| format!("{}{others}", window.start)),
         text,
     ];
-    Ok((is_aggregated, row))
+    Ok((is_aggregated, time, row))
 }

@@ -14,7 +14,12 @@ const BROKER_TIME: Duration = Duration::from_secs(15);
 
 /// The topic, by a source that answers in time. `name` is what messages call it.
 pub(in crate::cli) async fn describe(source: &mut dyn Source, name: &str) -> Result<Topic, Error> {
-    let silent = || SourceError::Unavailable(format!("topic {name}: no answer in {} s", BROKER_TIME.as_secs()));
+    let silent = || {
+        SourceError::Unavailable(format!(
+            "topic {name}: no answer in {} s; are brokers and security.protocol right, and does the network let them through?",
+            BROKER_TIME.as_secs()
+        ))
+    };
     Ok(tokio::time::timeout(BROKER_TIME, source.describe()).await.map_err(|_| silent())??)
 }
 

@@ -11,8 +11,6 @@ use crate::time::watermark::{Lateness, PartitionClock};
 
 /// How many offsets are named of each kind.
 const NAMED: usize = 5;
-/// Event times before this (1980) are those of a clock that was never set, or of a unit misread.
-const PLAUSIBLE: Timestamp = Timestamp(315_532_800_000_000);
 
 /// Everything that was counted.
 pub(super) struct Study {
@@ -99,7 +97,7 @@ impl Study {
                 named.add(partition, offset(), || format!("event time {time}"));
                 continue;
             };
-            if time < PLAUSIBLE {
+            if time.is_ancient() {
                 self.ancient.add(partition, offset(), || format!("event time {time}"));
             }
             // On time for all windows that hold it, or taken by one of them: the last.

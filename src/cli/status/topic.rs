@@ -23,7 +23,11 @@ pub(super) async fn ends(entry: &Entry, file: Option<&Path>, brokers: Option<&st
     let Some(config) = config(entry, file, brokers)? else { return Ok(None) };
     let mut source = KafkaSource::connect(&config, Clock::system())?;
     let silent = || {
-        let text = format!("broker {}: no answer in {} s", config.brokers, PATIENCE.as_secs());
+        let text = format!(
+            "broker {}: no answer in {} s; are brokers and security.protocol right, and does the network let them through?",
+            config.brokers,
+            PATIENCE.as_secs()
+        );
         SourceError::Unavailable(text)
     };
     let topic = tokio::time::timeout(PATIENCE, source.describe()).await.map_err(|_| silent())??;

@@ -1,12 +1,14 @@
 //! A run as it is shown while it goes on: a block of lines on a terminal, elsewhere a line now and then.
 
-use console::truncate_str;
+use console::{measure_text_width, truncate_str};
 
 use super::Terminal;
+use super::doubt::Doubt;
 use super::rate::Rate;
 use super::words::{grouped, short};
+use crate::decode::Decoded;
 use crate::log::entry::{Entry, FileKind};
-use crate::pipeline::{Observer, View};
+use crate::pipeline::{Detail, Holding, Observer, View};
 use crate::record::Timestamp;
 use crate::time::window::Window;
 
@@ -30,11 +32,25 @@ pub(super) struct Live {
     /// When the last plain line was written, or the first could have been.
     said: Option<Timestamp>,
     drawn: Option<Timestamp>,
+    watermark_delay: i64,
+    /// The partition that the watermark waits for.
+    holding: Option<Holding>,
+    doubt: Doubt,
 }
 
 impl Live {
-    pub(super) fn new(terminal: Terminal) -> Self {
-        Self { terminal, rate: Rate::default(), nearing: Rate::default(), published: None, said: None, drawn: None }
+    pub(super) fn new(terminal: Terminal, watermark_delay: i64) -> Self {
+        Self {
+            terminal,
+            rate: Rate::default(),
+            nearing: Rate::default(),
+            published: None,
+            said: None,
+            drawn: None,
+            watermark_delay,
+            holding: None,
+            doubt: Doubt::default(),
+        }
     }
 
     /// What is left of the way to the end known at the start, and how long it takes at the present pace.
@@ -92,33 +108,49 @@ impl Ink {
         if self.0 { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
     }
 
+    fn amber(&self, text: &str) -> String {
+        if self.0 { format!("\x1b[33m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     /// A count of what should be none.
     fn count(&self, number: u64, what: &str) -> String {
         let text = format!("{} {what}", grouped(number));
-        if self.0 && number > 0 { format!("\x1b[33m{text}\x1b[0m") } else { text }
+        if number > 0 { self.amber(&text) } else { text }
     }
 
-    fn line(&self, parts: &[String]) -> String {
-        parts.join(&self.dim(" · "))
+    /// Parts beside each other, as many in a line as it is wide.
+    fn lines(&self, parts: &[String], width: usize) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for part in parts {
+            let both = lines.last().map(|line| format!("{line}{}{part}", self.dim(" · ")));
+            match both.filter(|both| measure_text_width(both) <= width) {
+                Some(both) => *lines.last_mut().unwrap_or(&mut String::new()) = both,
+                None => lines.push(part.clone()),
+            }
+        }
+        lines
     }
 }
 
 impl Live {
-    /// The block's lines.
-    fn block(&self, view: &View, ink: &Ink) -> Vec<String> {
+    /// The block's lines, none wider than `width`.
+    fn block(&self, view: &View, ink: &Ink, width: usize) -> Vec<String> {
         let totals = &view.totals;
         let mut first = vec![
             format!("{} records/s", ink.bold(&grouped(self.rate.per_second()))),
             format!("{} read", grouped(totals.read)),
         ];
         first.extend(view.lag.map(|lag| format!("lag {}", grouped(lag))));
-        let mut second = vec![match view.watermark {
-            Some(watermark) => format!("watermark {}, {}", seconds_of(watermark), behind(view.now, watermark)),
-            None => "no watermark yet".to_owned(),
-        }];
+        let mut second = match view.watermark {
+            Some(watermark) => vec![format!("watermark {}", watermark.to_second()), behind(view.now, watermark)],
+            None => vec!["no watermark yet".to_owned()],
+        };
+        if let Some(Holding { partition, by, .. }) = self.holding {
+            second.push(ink.amber(&format!("held back {} by partition {partition}", short(by))));
+        }
         second.push(format!("{} open", plural(view.open_windows as u64, "window")));
         if let Some(window) = self.published {
-            second.push(format!("last published {}", seconds_of(window.start)));
+            second.push(format!("last published {}", window.start.to_second()));
         }
         let third = vec![
             ink.count(totals.late, "late"),
@@ -126,7 +158,8 @@ impl Live {
             ink.count(totals.invalid(), "invalid"),
         ];
         let way = self.way(view).map(|way| way.text());
-        way.into_iter().chain([first, second, third].map(|parts| ink.line(&parts))).collect()
+        let lines = [first, second, third].into_iter().flat_map(|parts| ink.lines(&parts, width));
+        way.into_iter().chain(lines).map(|line| truncate_str(&line, width, "…").into_owned()).collect()
     }
 
     fn draw(&mut self, view: &View) {
@@ -135,9 +168,8 @@ impl Live {
         }
         self.drawn = Some(view.now);
         let width = console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns));
-        let lines = self.block(view, &Ink(self.terminal.color));
-        let cut = lines.iter().map(|line| truncate_str(line, width.saturating_sub(1), "…").into_owned());
-        self.terminal.bar.set_message(cut.collect::<Vec<_>>().join("\n"));
+        let lines = self.block(view, &Ink(self.terminal.color), width.saturating_sub(1));
+        self.terminal.bar.set_message(lines.join("\n"));
     }
 
     fn say(&mut self, view: &View) {
@@ -156,6 +188,7 @@ impl Live {
             seconds_left = left,
             watermark = %view.watermark.map_or_else(none, |watermark| watermark.to_string()),
             seconds_behind = view.watermark.map(|watermark| (view.now.0 - watermark.0) / 1_000_000),
+            held_back_by = self.holding.map(|holding| holding.partition.0),
             open_windows = view.open_windows,
             last_published = %self.published.map_or_else(none, |window| window.start.to_string()),
             late = totals.late,
@@ -164,11 +197,6 @@ impl Live {
             "progress"
         );
     }
-}
-
-/// A time to the second: what moves ten times a second cannot be read.
-fn seconds_of(time: Timestamp) -> String {
-    Timestamp(time.0.div_euclid(1_000_000) * 1_000_000).to_string()
 }
 
 /// Where a watermark stands by the clock.
@@ -206,6 +234,17 @@ impl Observer for Live {
                 _ => tracing::info!(records = file.rows, file = %file.path, "kept"),
             }
         }
+        if let Some(words) = self.doubt.committed(entry) {
+            tracing::warn!("{words}");
+        }
+    }
+
+    fn decoded(&mut self, decoded: &Decoded, _: Timestamp) {
+        self.doubt.decoded(decoded);
+    }
+
+    fn detail(&mut self, detail: &Detail) {
+        self.holding = detail.holding(self.watermark_delay);
     }
 
     fn begins(&mut self, what: &'static str) {
@@ -215,6 +254,7 @@ impl Observer for Live {
     }
 
     fn opened(&mut self, entry: &Entry) {
+        self.doubt.opened(entry);
         tracing::info!(
             entry = entry.sequence.0,
             partitions = entry.partitions.len(),

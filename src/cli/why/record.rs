@@ -65,7 +65,12 @@ pub(super) async fn read(
         return Ok(Read::Gone("standard input cannot be read again".to_owned()));
     }
     let mut decoder = open_decoder(pipeline, &name);
-    let silent = || SourceError::Unavailable(format!("{name}: no answer in {} s", PATIENCE.as_secs()));
+    let silent = || {
+        SourceError::Unavailable(format!(
+            "{name}: no answer in {} s; are brokers and security.protocol right, and does the network let them through?",
+            PATIENCE.as_secs()
+        ))
+    };
     let topic = tokio::time::timeout(PATIENCE, source.describe()).await.map_err(|_| silent())??;
     let Some(bounds) = topic.partitions.get(&place.partition) else {
         return Ok(Read::Gone(format!("{name} no longer has partition {}", place.partition)));
