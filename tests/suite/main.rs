@@ -3,7 +3,8 @@
 //! Nothing needs to be installed: brokers are librdkafka's mock cluster, sinks local folders. With
 //! `WINDROW_TEST_KAFKA` (bootstrap servers) and `WINDROW_TEST_S3_ENDPOINT`, `_BUCKET`, `_REGION`, `_ACCESS_KEY_ID` and
 //! `_SECRET_ACCESS_KEY` set, the same tests run over those servers, too; with `WINDROW_TEST_POSTGRES` (a `postgres://`
-//! address), those that need a database; with `WINDROW_TEST_REGISTRY` (its address), those that need a schema registry.
+//! address), those that need a database; with `WINDROW_TEST_REGISTRY` (its address), those that need a schema registry; with
+//! `WINDROW_TEST_MONGO` (a `mongodb://` address without a database), those that need a server that speaks MongoDB's protocol.
 //! What is left out says so.
 #![allow(
     clippy::unwrap_used,

@@ -6,12 +6,13 @@ use crate::config::place;
 use crate::config::reader::{Piece, Reader, Section, Text};
 use crate::time::text::TextError;
 
-/// The table, if the file names none.
+/// The collection or table, if the file names none.
 const NAME: &str = "price_history";
 
 /// What kind of store an address means.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Kind {
+    Mongodb,
     Postgres,
     Parquet,
 }
@@ -20,12 +21,14 @@ enum Kind {
 pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>, secrets: &mut Secrets) -> Option<History> {
     let url = reader.required(section, "url").and_then(|text| read_url(reader, &text, secrets));
     let password = reader.text(section, "password");
+    let collection = reader.text(section, "collection");
     let table = reader.text(section, "table");
     let settings = reader.section(section, "properties", "properties");
     let properties = reader.properties(&settings);
     let (kind, url) = url?;
     let only = [
         (&password, kind == Kind::Parquet, "a bucket or a folder takes no password; leave it out"),
+        (&collection, kind != Kind::Mongodb, "a collection is MongoDB's; leave it out"),
         (&table, kind != Kind::Postgres, "a table is PostgreSQL's; leave it out"),
     ];
     for (text, misplaced, instead) in only {
@@ -49,6 +52,7 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>, secrets: &mut
         }
     }
     Some(match kind {
+        Kind::Mongodb => History::Mongodb { url, password, collection: named(reader, collection)? },
         Kind::Postgres => History::Postgres { url, password, table: named(reader, table)? },
         Kind::Parquet => {
             let properties = properties.into_iter().map(|(name, text)| (name, text.value)).collect();
@@ -84,10 +88,12 @@ fn read_url(reader: &mut Reader<'_>, text: &Text, secrets: &mut Secrets) -> Opti
     keep(secrets, &pieces);
     let url = text.value.trim();
     let kind = match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("mongodb" | "mongodb+srv") => Kind::Mongodb,
         Some("postgres" | "postgresql") => Kind::Postgres,
         Some("file" | "s3") | None => return place::url(reader, text).map(|url| (Kind::Parquet, url)),
         Some(_) => {
-            let instead = "write postgres://USER@HOST/DATABASE, s3://BUCKET/PREFIX or a folder";
+            let instead =
+                "write mongodb://USER@HOST/DATABASE, postgres://USER@HOST/DATABASE, s3://BUCKET/PREFIX or a folder";
             reader.problem(&text.at, format!("{}: unknown kind of store", text.key), instead);
             return None;
         }

@@ -26,8 +26,9 @@ pub(super) const KEYS: &[Key] = &[
     key("kafka", "key", r#"key = "ticker""#),
     key("kafka", "delivery_timeout", r#"delivery_timeout = "30 seconds""#),
     key("kafka", "properties", r#"properties = { "security.protocol" = "SSL" }"#),
-    key("history", "url", r#"url = "postgres://quotes@localhost:5432/market""#),
+    key("history", "url", r#"url = "mongodb://quotes@localhost:27017/market""#),
     key("history", "password", r#"password = "${QUOTES_DB_PASSWORD}""#),
+    key("history", "collection", r#"collection = "price_history""#),
     key("history", "table", r#"table = "price_history""#),
     key("history", "properties", r#"properties = { region = "eu-west-1" }"#),
 ];

@@ -164,6 +164,15 @@ pub enum History {
         /// The table, `name` or `schema.name`.
         table: String,
     },
+    /// A MongoDB collection.
+    Mongodb {
+        /// `mongodb://…` or `mongodb+srv://…`; may hold a secret.
+        url: String,
+        /// The password, if it is not in the address.
+        password: Option<String>,
+        /// The collection.
+        collection: String,
+    },
     /// Parquet files, one a round.
     Parquet {
         /// A local folder or `s3://bucket/prefix`.
@@ -177,6 +186,7 @@ impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres { table, .. } => f.debug_struct("Postgres").field("table", table).finish(),
+            Self::Mongodb { collection, .. } => f.debug_struct("Mongodb").field("collection", collection).finish(),
             Self::Parquet { url, .. } => f.debug_struct("Parquet").field("url", url).finish(),
         }
     }

@@ -62,7 +62,7 @@ fn the_example_is_the_quote_service() {
     let names: Vec<_> = file.fields.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(names, ["ticker", "name", "short_name", "price", "volume", "updated_at"]);
     assert_eq!((file.kafka.topic.as_str(), file.kafka.key.as_str()), ("trading-assets-market-data-v1", "ticker"));
-    assert!(matches!(&file.history, Some(History::Postgres { table, .. }) if table == "price_history"));
+    assert!(matches!(&file.history, Some(History::Mongodb { collection, .. }) if collection == "price_history"));
     assert!(!format!("{file:?}").contains(TOKEN));
 }
 
@@ -243,7 +243,24 @@ fn what_is_wrong_is_told_with_its_line_and_what_to_write() {
         (
             "postgres://ann@localhost:5432/market",
             "mysql://db/x",
-            "17: history.url: unknown kind of store; write postgres://USER@HOST/DATABASE, s3://BUCKET/PREFIX or a folder",
+            "17: history.url: unknown kind of store; write mongodb://USER@HOST/DATABASE, postgres://USER@HOST/DATABASE, \
+             s3://BUCKET/PREFIX or a folder",
+        ),
+        (
+            "password = \"${DB_PASSWORD}\"",
+            "collection = \"prices\"",
+            "18: history.collection does not belong to this store; a collection is MongoDB's; leave it out",
+        ),
+        (
+            "postgres://ann@localhost:5432/market\"",
+            "mongodb://ann@localhost/market\"\ntable = \"prices\"",
+            "18: history.table does not belong to this store; a table is PostgreSQL's; leave it out",
+        ),
+        (
+            "postgres://ann@localhost:5432/market",
+            "mongodb://ann:hunter2@localhost/market",
+            "17: history.url: the file holds the password itself; write password = \"${NAME}\", and set NAME in the \
+             environment",
         ),
         (
             "postgres://ann@localhost:5432/market",
@@ -289,6 +306,12 @@ fn the_kind_of_store_is_told_by_its_address() {
     );
     assert!(
         matches!(history("postgresql://db/market", ""), History::Postgres { table, .. } if table == "price_history")
+    );
+    assert!(
+        matches!(history("mongodb://ann@db1,db2/market", ""), History::Mongodb { collection, .. } if collection == "price_history")
+    );
+    assert!(
+        matches!(history("mongodb+srv://db/market", "collection = \"a.b\""), History::Mongodb { collection, .. } if collection == "a.b")
     );
     assert!(matches!(history("out/history", ""), History::Parquet { url, .. } if url == "out/history"));
     let bucket = history("s3://lake/history", "properties = { region = \"eu-west-1\" }");

@@ -1,5 +1,7 @@
 //! The store that keeps every record with the time it was fetched.
 
+#[cfg(feature = "mongodb")]
+mod mongodb;
 mod parquet;
 mod postgres;
 
@@ -52,6 +54,8 @@ pub(super) struct Place {
 
 #[derive(Debug)]
 enum Kind {
+    #[cfg(feature = "mongodb")]
+    Mongodb(Box<mongodb::Place>),
     Postgres(Box<postgres::Table>),
     Parquet(parquet::Files),
 }
@@ -62,6 +66,15 @@ impl Place {
     pub(super) fn new(file: &PollFile, clock: Clock) -> Result<Option<Self>, PollError> {
         let kind = match &file.history {
             None => return Ok(None),
+            #[cfg(feature = "mongodb")]
+            Some(History::Mongodb { url, password, collection }) => {
+                Kind::Mongodb(Box::new(mongodb::Place::new(url, password.clone(), collection)?))
+            }
+            #[cfg(not(feature = "mongodb"))]
+            Some(History::Mongodb { .. }) => {
+                let why = "history.url: this windrow was built without MongoDB; build it with --features mongodb";
+                return Err(PollError::Invalid(why.to_owned()));
+            }
             Some(History::Postgres { url, password, table }) => {
                 Kind::Postgres(Box::new(postgres::Table::new(url, password.clone(), table, &file.fields)?))
             }
@@ -73,6 +86,8 @@ impl Place {
     /// It as people write it.
     pub(super) fn shown(&self) -> String {
         match &self.kind {
+            #[cfg(feature = "mongodb")]
+            Kind::Mongodb(place) => place.to_string(),
             Kind::Postgres(table) => table.to_string(),
             Kind::Parquet(files) => files.to_string(),
         }
@@ -81,6 +96,8 @@ impl Place {
     /// The store for a round that begins at `begun`.
     pub(super) fn open(&self, begun: Timestamp) -> Keeper {
         let store: Box<dyn Keep> = match &self.kind {
+            #[cfg(feature = "mongodb")]
+            Kind::Mongodb(place) => Box::new(mongodb::Session::new((**place).clone())),
             Kind::Postgres(table) => Box::new(postgres::Session::new((**table).clone())),
             Kind::Parquet(files) => Box::new(parquet::Batch::new(files.clone(), &self.name, &self.fields, begun)),
         };

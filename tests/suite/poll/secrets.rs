@@ -60,7 +60,9 @@ fn passwords_of_store_and_broker_are_shown_nowhere() {
         "url = \"postgres://ann@127.0.0.1:1/market\"\npassword = \"${API_TOKEN}\"\n",
         "url = \"s3://lake/history\"\nproperties = { endpoint = \"http://127.0.0.1:1\", access_key_id = \"x\", secret_access_key = \"${API_TOKEN}\" }\n",
     ];
-    for history in histories {
+    let mongodb = cfg!(feature = "mongodb")
+        .then_some("url = \"mongodb://ann@127.0.0.1:1/market\"\npassword = \"${API_TOKEN}\"\n");
+    for history in histories.into_iter().chain(mongodb) {
         let mut poll = Poll::new(Broker::mock(), &["PETR4"]);
         poll.history = format!("[history]\n{history}");
         poll.kafka = "delivery_timeout = \"1 second\"\nproperties = { \"security.protocol\" = \"SASL_PLAINTEXT\", \

@@ -8,6 +8,8 @@ use windrow::clock::Clock;
 use super::{Poll, record};
 use crate::support::api::{Reply, price};
 use crate::support::broker::Broker;
+#[cfg(feature = "mongodb")]
+use crate::support::mongo::Mongo;
 use crate::support::place::Place;
 use crate::support::postgres::Postgres;
 
@@ -92,9 +94,55 @@ fn a_postgres_table_is_made_and_keeps_each_quote() {
     assert_eq!(poll.records().len(), 6);
 }
 
+#[cfg(feature = "mongodb")]
+#[test]
+fn a_mongodb_collection_keeps_each_quote() {
+    use mongodb::bson::doc;
+
+    let Some(mongo) = Mongo::from_env("a_mongodb_collection_keeps_each_quote") else { return };
+    let poll = poll_with_a_gap(&format!("url = \"{}\"\n", mongo.url()));
+    let before = Clock::system().now().0 / 1000;
+    for _ in 0..2 {
+        assert_eq!(poll.once().expect(1).stdout, "2 succeeded, 1 failed\n");
+    }
+    let after = Clock::system().now().0 / 1000;
+    let mut kept = mongo.documents("price_history");
+    assert_eq!(kept.len(), 4);
+    kept.sort_by_key(|document| document.get_datetime("created_at").unwrap().timestamp_millis());
+    for document in &mut kept {
+        assert!(document.remove("_id").is_some());
+        let created_at = document.get_datetime("created_at").unwrap().timestamp_millis();
+        assert!((before..=after).contains(&created_at), "{before} {created_at} {after}");
+        document.remove("created_at");
+    }
+    let whole = |symbol: &str| {
+        doc! {
+            "ticker": symbol, "name": format!("{symbol} Ações S.A."), "short_name": format!("{symbol} PN"),
+            "price": price(symbol), "volume": 36_457_000_i64, "updated_at": 1_772_482_065_i64,
+        }
+    };
+    let gaps = doc! {
+        "ticker": "BOVA11", "name": null, "short_name": "BOVA11 PN", "price": price("BOVA11"), "volume": null,
+        "updated_at": 1_772_482_065_i64,
+    };
+    assert_eq!(kept, [whole("PETR4"), gaps, whole("PETR4"), whole("BOVA11")]);
+    // A collection that refuses a record fails its symbol; the topic has it all the same.
+    mongo.unique_index("once", "ticker");
+    let mut poll = Poll::new(Broker::mock(), &["PETR4", "VALE3"]);
+    poll.history = format!("[history]\nurl = \"{}\"\ncollection = \"once\"\n", mongo.url());
+    assert_eq!(poll.once().expect(0).stdout, "2 succeeded, 0 failed\n");
+    let ended = poll.once().expect(1);
+    assert_eq!(ended.stdout, "0 succeeded, 2 failed\n");
+    assert_eq!(ended.stderr.matches("not kept in the history: mongodb ").count(), 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("duplicate key") && !ended.stderr.contains("labels"), "{}", ended.stderr);
+    assert_eq!((poll.records().len(), mongo.documents("once").len()), (4, 2));
+}
+
 #[test]
 fn a_store_that_is_away_fails_the_symbols_but_the_topic_has_them() {
-    for url in ["postgres://ann@127.0.0.1:1/market", "/proc/no/such/folder"] {
+    let mongodb = cfg!(feature = "mongodb").then_some("mongodb://ann@127.0.0.1:1/market");
+    let others = ["postgres://ann@127.0.0.1:1/market", "/proc/no/such/folder"];
+    for url in mongodb.into_iter().chain(others) {
         let mut poll = Poll::new(Broker::mock(), &["PETR4", "VALE3"]);
         poll.history = format!("[history]\nurl = \"{url}\"\n");
         let ended = poll.once().expect(1);

@@ -3,6 +3,8 @@
 pub(crate) mod api;
 pub(crate) mod broker;
 pub(crate) mod forge;
+#[cfg(feature = "mongodb")]
+pub(crate) mod mongo;
 pub(crate) mod pipeline;
 pub(crate) mod place;
 pub(crate) mod postgres;
