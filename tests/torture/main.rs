@@ -8,7 +8,8 @@
 //!
 //! It starts the servers itself, from the scripts in the folder that `WINDROW_TORTURE_SERVICES` names, on ports from
 //! `WINDROW_TORTURE_PORT` on, and takes them away again. `WINDROW_TORTURE_SECONDS` says how long, `WINDROW_TEST_SEED`
-//! repeats what is done, though not to the microsecond.
+//! repeats what is done, though not to the microsecond. `WINDROW_TORTURE_DUCKDB` names a Python with DuckDB, which then
+//! compares every row as well.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,6 +18,7 @@
 )]
 
 mod chaos;
+mod outside;
 mod servers;
 #[allow(dead_code, unused_macros, reason = "the suite's, of which not all is needed here")]
 #[path = "../suite/support/mod.rs"]
@@ -110,7 +112,8 @@ fn whatever_is_done_to_it_every_published_row_is_right() {
     assert!(audit.stdout.contains("\nsound\n"), "{}", audit.said());
     let committed = world.broker.committed(&world.topic, &world.topic, PARTITIONS.try_into().unwrap());
     assert!(committed.values().all(|&offset| offset == i64::try_from(records).unwrap()), "{committed:?}");
-    eprintln!("{done}\n{} files seen as they appeared\n{}", watch.seen(), audit.stdout);
+    let outside = outside::compare(&world.place, &truth, &world.dir.path().join("copies"));
+    eprintln!("{outside}\n{done}\n{} files seen as they appeared\n{}", watch.seen(), audit.stdout);
     assert!(done.takeovers > 0, "no frozen instance was taken over from");
 }
 
