@@ -3,7 +3,9 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
+use chrono::DateTime;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
 use windrow::log::entry::File;
 use windrow::time::window::Window;
 
@@ -35,6 +37,9 @@ pub struct KeptRow {
 
 /// Reads a file as what its entry calls it.
 pub fn read(bytes: &Bytes, file: &File, sql: Sql) -> Result<Content, String> {
+    if let (true, Some(window)) = (file.path.ends_with(".jsonl"), file.window) {
+        return Ok(Content { rows: lines(bytes, window, file.revision, sql)?, kept: Vec::new() });
+    }
     let batches = batches(bytes)?;
     match file.window {
         Some(window) => {
@@ -47,6 +52,30 @@ pub fn read(bytes: &Bytes, file: &File, sql: Sql) -> Result<Content, String> {
             Ok(Content { rows: Vec::new(), kept: kept.into_iter().flatten().collect() })
         }
     }
+}
+
+/// The rows of a result as JSON lines.
+fn lines(bytes: &[u8], window: Window, revision: i32, sql: Sql) -> Result<Vec<String>, String> {
+    let columns = if sql == Sql::Rows { &["k", "v", "p", "o"][..] } else { &["k", "n", "s", "lo", "hi"][..] };
+    let time = |time: &Value| {
+        let time = time.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        time.map(|time| time.timestamp_micros())
+    };
+    let row = |line: &str| {
+        let row: Value = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
+        let right = time(&row["window_start"]) == Some(window.start.0)
+            && time(&row["window_end"]) == Some(window.end.0)
+            && row["_revision"] == revision;
+        if !right {
+            return Err(format!("a file of window {} revision {revision} says otherwise", window.start));
+        }
+        let values = columns.iter().map(|column| match &row[column] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        Ok(values.collect::<Vec<_>>().join("|"))
+    };
+    std::str::from_utf8(bytes).map_err(|error| error.to_string())?.lines().map(row).collect()
 }
 
 fn rows(batch: &RecordBatch, window: Window, revision: i32, sql: Sql) -> Result<Vec<String>, String> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use windrow::config::{Emit, OnDataLoss, OnQuiet, Pipeline};
 use windrow::query::Query;
+use windrow::sink::format::FileFormat;
 use windrow::time::text::Size;
 use windrow::time::window::Windows;
 
@@ -41,6 +42,8 @@ pub struct Shape {
     pub accept_loss: bool,
     /// Bytes for open windows.
     pub memory: u64,
+    /// Whether results are JSON lines: Parquet takes most of a small world's time.
+    pub lines: bool,
 }
 
 /// Something that happens.
@@ -149,5 +152,6 @@ pub fn pipeline(shape: &Shape) -> (Pipeline, Arc<Query>) {
     pipeline.sink.late_interval = shape.late_interval;
     pipeline.sink.late_size = shape.late_size;
     pipeline.memory = shape.memory;
+    pipeline.sink.format = if shape.lines { FileFormat::Jsonl } else { FileFormat::Parquet };
     (pipeline, query.clone())
 }

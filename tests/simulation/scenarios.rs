@@ -7,16 +7,16 @@ use crate::plan::{Action, BEGIN, Plan, Shape, Sql};
 use crate::time::{MILLI, SECOND};
 
 /// How a partition's event times go on.
-struct Pace {
-    time: i64,
-    step: i64,
-    disorder: i64,
-    keys: u64,
-    serial: u64,
+pub struct Pace {
+    pub time: i64,
+    pub step: i64,
+    pub disorder: i64,
+    pub keys: u64,
+    pub serial: u64,
 }
 
 impl Pace {
-    fn records(&mut self, count: i64, chance: &mut Chance, gaps: u64) -> Vec<Option<Rec>> {
+    pub fn records(&mut self, count: i64, chance: &mut Chance, gaps: u64) -> Vec<Option<Rec>> {
         let mut records = Vec::new();
         for _ in 0..count {
             if chance.happens(gaps) {
@@ -43,7 +43,7 @@ impl Pace {
     }
 }
 
-fn shape(chance: &mut Chance) -> Shape {
+pub fn shape(chance: &mut Chance) -> Shape {
     Shape {
         sql: chance.pick(&[Sql::Groups, Sql::Groups, Sql::Having, Sql::Rows]),
         early: chance.happens(500),
@@ -58,15 +58,16 @@ fn shape(chance: &mut Chance) -> Shape {
         late_size: chance.pick(&[1, 1 << 20]),
         accept_loss: chance.happens(500),
         memory: PLENTY,
+        lines: false,
     }
 }
 
 /// Bytes for open windows that no world fills.
-const PLENTY: u64 = 512 << 20;
+pub const PLENTY: u64 = 512 << 20;
 
 /// So little memory that groups and rows are in the store alone, for some of the worlds. What HAVING runs over is spooled
 /// and sorted, which needs some.
-fn memory(seed: u64, sql: Sql) -> u64 {
+pub fn memory(seed: u64, sql: Sql) -> u64 {
     match (seed % 4, sql) {
         (0 | 1, _) | (_, Sql::Having) => PLENTY,
         (2, _) => 10_000,
@@ -75,7 +76,7 @@ fn memory(seed: u64, sql: Sql) -> u64 {
 }
 
 /// How many windows hold a record, in some of the worlds.
-fn overlap(seed: u64) -> i64 {
+pub fn overlap(seed: u64) -> i64 {
     match seed % 7 {
         3 => 5,
         5 => 2,
@@ -83,7 +84,7 @@ fn overlap(seed: u64) -> i64 {
     }
 }
 
-fn manner(chance: &mut Chance) -> Manner {
+pub fn manner(chance: &mut Chance) -> Manner {
     Manner {
         batch: chance.pick(&[1, 5, 50]),
         again_per_mille: chance.pick(&[0, 100, 400]),
@@ -93,7 +94,7 @@ fn manner(chance: &mut Chance) -> Manner {
     }
 }
 
-fn faults(chance: &mut Chance) -> Faults {
+pub fn faults(chance: &mut Chance) -> Faults {
     let mut faults = Faults { latency: chance.pick(&[0, 10 * MILLI, 300 * MILLI]), ..Faults::default() };
     faults.listing_lags = chance.happens(300);
     if chance.happens(200) {
@@ -256,7 +257,7 @@ pub const SMALL: [Small; 11] = [
     ("two go on where both died", two_go_on),
 ];
 
-fn calm(name: u64) -> Plan {
+pub fn calm(name: u64) -> Plan {
     Plan {
         seed: name,
         shape: Shape {
@@ -273,6 +274,7 @@ fn calm(name: u64) -> Plan {
             late_size: 1 << 20,
             accept_loss: false,
             memory: PLENTY,
+            lines: false,
         },
         manner: Manner { batch: 50, again_per_mille: 0, latency: 0, tells_ends: false, from_middle: false },
         faults: Faults::default(),
@@ -288,7 +290,7 @@ fn calm(name: u64) -> Plan {
 }
 
 /// Records at these seconds, with the second itself as value; below zero: one that cannot be read.
-fn at(seconds: &[i64]) -> Vec<Option<Rec>> {
+pub fn at(seconds: &[i64]) -> Vec<Option<Rec>> {
     let rec = |(serial, &second): (u64, &i64)| {
         let body = if second < 0 {
             Body::Broken(1)

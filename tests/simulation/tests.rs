@@ -10,7 +10,9 @@ use crate::faults::{Fate, KINDS};
 use crate::plan::{Action, Plan};
 use crate::planted::Plant;
 use crate::scenarios::{SINGLE, SMALL, correction_without_rows, cut_and_read_again, random, same_topic};
-use crate::time::SECOND;
+use crate::short::short;
+use crate::table::{CRASH_TABLE, MORE, Tried, machine};
+use crate::time::{MILLI, SECOND};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -89,10 +91,8 @@ fn broken(report: &Report, repeat: &str) -> Option<String> {
     Some(format!("{name}: {how}\n  repeat it: {repeat}"))
 }
 
-fn repeat(seed: u64) -> String {
-    format!(
-        "WINDROW_SIM_SEED={seed} WINDROW_SIM_TRACE=1 cargo test --release --test simulation random_worlds -- --nocapture"
-    )
+fn repeat(name: &str, seed: u64) -> String {
+    format!("WINDROW_SIM_SEED={seed} WINDROW_SIM_TRACE=1 cargo test --release --test simulation {name} -- --nocapture")
 }
 
 fn regressions() -> Vec<u64> {
@@ -103,12 +103,21 @@ fn regressions() -> Vec<u64> {
 
 #[test]
 fn random_worlds_keep_every_promise() {
+    many_worlds("random_worlds", random);
+}
+
+#[test]
+fn short_worlds_keep_every_promise() {
+    many_worlds("short_worlds", short);
+}
+
+fn many_worlds(name: &str, plan: fn(u64) -> Plan) {
     if let Some(seed) = number("WINDROW_SIM_SEED") {
         let verbose = number("WINDROW_SIM_TRACE").is_some();
-        let report = run(&random(seed), verbose);
+        let report = run(&plan(seed), verbose);
         report.trace.iter().for_each(|line| println!("{line}"));
         println!("seed {seed}: hash {:016x}, {} entries, {} files", report.hash, report.entries, report.files);
-        if let Some(text) = broken(&report, &repeat(seed)) {
+        if let Some(text) = broken(&report, &repeat(name, seed)) {
             panic!("{text}");
         }
         return;
@@ -123,15 +132,16 @@ fn random_worlds_keep_every_promise() {
         if elapsed_since(&mut began) >= span || failures.len() as u64 >= most {
             break;
         }
-        let report = run(&random(seed), false);
+        let report = run(&plan(seed), false);
         sum.add(&report);
-        if let Some(text) = broken(&report, &repeat(seed)) {
+        if let Some(text) = broken(&report, &repeat(name, seed)) {
             println!("seed {seed}: {text}");
             failures.push(seed);
         }
     }
-    sum.tell("random worlds", elapsed_since(&mut began));
-    if sum.worlds >= 200 {
+    sum.tell(name, elapsed_since(&mut began));
+    // A short world meets few faults, so that it takes more of them to meet all.
+    if sum.worlds >= if name == "short_worlds" { 4000 } else { 200 } {
         let unused = KINDS.iter().zip(sum.fates).find(|(_, count)| *count == 0);
         assert!(
             unused.is_none() && sum.fenced > 0 && sum.freezes > 0,
@@ -145,7 +155,7 @@ fn random_worlds_keep_every_promise() {
 fn worlds_that_once_broke_a_promise_keep_it_now() {
     for seed in regressions() {
         let report = run(&random(seed), false);
-        if let Some(text) = broken(&report, &repeat(seed)) {
+        if let Some(text) = broken(&report, &repeat("random_worlds", seed)) {
             panic!("{text}");
         }
     }
@@ -188,7 +198,8 @@ fn every_single_fault_at_every_request_of_small_worlds() {
     let mut began = None;
     let mut cases: Vec<(usize, u64, usize)> = Vec::new();
     elapsed_since(&mut began);
-    for (index, (name, plan)) in SMALL.iter().enumerate() {
+    let small: Vec<_> = SMALL.iter().chain(&MORE).collect();
+    for (index, (name, plan)) in small.iter().enumerate() {
         let report = run(&plan(), true);
         assert!(report.violations.is_empty(), "{name}: {:?}", report.violations);
         // One world has the store's trial tried, too.
@@ -200,12 +211,12 @@ fn every_single_fault_at_every_request_of_small_worlds() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(&(index, request, fate)) = cases.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let plan = with_fault(SMALL[index].1(), request, SINGLE[fate]);
+                    let plan = with_fault(small[index].1(), request, SINGLE[fate]);
                     let report = run(&plan, false);
                     sum.lock().unwrap().add(&report);
                     if let Some((name, how)) = report.violations.first() {
                         let text =
-                            format!("{}: {:?} at request {request}: {name}: {how}", SMALL[index].0, SINGLE[fate]);
+                            format!("{}: {:?} at request {request}: {name}: {how}", small[index].0, SINGLE[fate]);
                         failures.lock().unwrap().push(text);
                     }
                 }
@@ -221,6 +232,47 @@ fn every_single_fault_at_every_request_of_small_worlds() {
         cases.len(),
         failures[..failures.len().min(12)].join("\n")
     );
+}
+
+/// The machine dies, and with it what its disk had not answered for: at every hundredth of a second of a run.
+#[test]
+fn a_machine_may_die_with_its_disk_at_any_moment() {
+    let mut sum = Sum::default();
+    let mut began = None;
+    elapsed_since(&mut began);
+    for at in (0..6 * SECOND).step_by(10 * MILLI as usize) {
+        let mut plan = machine();
+        plan.script.push((at, Action::PowerCut));
+        let report = run(&plan, false);
+        sum.add(&report);
+        assert!(report.violations.is_empty(), "power cut at {at} µs: {:?}", report.violations);
+    }
+    sum.tell("power cuts", elapsed_since(&mut began));
+}
+
+#[test]
+fn every_row_of_the_crash_table_is_tried() {
+    let planted: Vec<String> = PLANTED.iter().map(|(plant, _)| format!("{plant:?}")).collect();
+    for (number, (row, tried)) in (1..).zip(&CRASH_TABLE) {
+        assert!(!tried.is_empty(), "row {number}, {row}, is not tried");
+        for one in *tried {
+            match one {
+                Tried::Here(name) => {
+                    let known = SMALL.iter().chain(&MORE).any(|(known, _)| known == name);
+                    assert!(known, "row {number}, {row}: no scenario is called {name:?}");
+                }
+                Tried::Planted(name) => assert!(planted.iter().any(|known| known == name), "row {number}: {name}"),
+                Tried::Test(target, name) => {
+                    let (module, test) = name.rsplit_once("::").unwrap();
+                    let file = format!("tests/{target}/{}.rs", module.replace("::", "/"));
+                    let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
+                    let text = text.unwrap_or_else(|error| panic!("row {number}, {row}: {file}: {error}"));
+                    let found = text.contains(&format!("fn {test}(")) || text.contains(&format!("    {test}: "));
+                    assert!(found, "row {number}, {row}: {file} has no test {test}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
