@@ -97,6 +97,11 @@ impl Audit {
     }
 }
 
+/// A damaged entry may count more than a number holds.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 impl Findings {
     async fn entry(
         &mut self,
@@ -122,12 +127,9 @@ impl Findings {
                 self.wrong.push(text);
             }
             *result = (closed.revision, closed.inputs.clone());
-            let named: u64 = entry
-                .files
-                .iter()
-                .filter(|file| file.window == Some(closed.window) && file.revision == closed.revision)
-                .map(|file| file.rows)
-                .sum();
+            let files = entry.files.iter();
+            let files = files.filter(|file| file.window == Some(closed.window) && file.revision == closed.revision);
+            let named = sum(files.map(|file| file.rows));
             if named != closed.rows {
                 self.wrong
                     .push(format!("window {}: {} rows closed, {named} in files", closed.window.start, closed.rows));
@@ -184,16 +186,16 @@ impl Findings {
         let filling = windows.iter().flat_map(|open| &open.parts).map(|part| &part.tally);
         let tallies: Vec<&Tally> = settled.chain(filling).collect();
         let totals = &newest.totals;
-        let waiting = |chunks: &[crate::log::entry::Chunk]| chunks.iter().map(|chunk| chunk.rows).sum::<u64>();
+        let waiting = |chunks: &[crate::log::entry::Chunk]| sum(chunks.iter().map(|chunk| chunk.rows));
         let [aggregated, filtered, late] = [
-            tallies.iter().map(|tally| tally.aggregated).sum::<u64>(),
-            tallies.iter().map(|tally| tally.filtered).sum(),
-            tallies.iter().map(|tally| tally.late).sum(),
+            sum(tallies.iter().map(|tally| tally.aggregated)),
+            sum(tallies.iter().map(|tally| tally.filtered)),
+            sum(tallies.iter().map(|tally| tally.late)),
         ];
         // Each record is in all of the windows that hold it, but for those that were final.
-        let places = newest.tumbling.overlap() * (totals.aggregated + totals.filtered);
+        let places = newest.tumbling.overlap().saturating_mul(sum([totals.aggregated, totals.filtered].into_iter()));
         let in_windows = if newest.tumbling.is_hopping() {
-            vec![("in windows", places.saturating_sub(totals.missed), aggregated + filtered)]
+            vec![("in windows", places.saturating_sub(totals.missed), aggregated.saturating_add(filtered))]
         } else {
             vec![
                 ("aggregated", totals.aggregated, aggregated),

@@ -23,6 +23,7 @@ pub mod why;
 mod table;
 mod terminal;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
@@ -151,9 +152,14 @@ pub fn main() -> ExitCode {
     // A thread that panics must not leave a half-alive process behind.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        // As in `windrow files … | head`: whoever read along has seen enough.
-        if info.payload_as_str().is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
-            std::process::exit(0);
+        if let Some(why) = info.payload_as_str().and_then(|text| text.strip_prefix("failed printing to stdout: ")) {
+            // As in `windrow files … | head`: whoever read along has seen enough.
+            if why.starts_with("Broken pipe") {
+                std::process::exit(0);
+            }
+            // As into a file on a full disk. Standard error may be as full.
+            let _ = writeln!(std::io::stderr(), "windrow: cannot write to standard output: {why}");
+            std::process::exit(1);
         }
         report(info);
         std::process::abort();

@@ -145,7 +145,7 @@ fn lag(claim: &Claim, end: Option<Offset>) -> Option<u64> {
 
 /// What a window holds, which partition it waits for, and what would release it.
 pub(super) fn window_line(entry: &Entry, open: &OpenWindow, ends: Option<&Ends>) -> String {
-    let records: u64 = open.parts.iter().map(|part| part.tally.aggregated + part.tally.filtered).sum();
+    let records = open.parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.tally.records()));
     let first = entry.emit == Emit::Early && open.published.is_none();
     let boundary = if first { open.window.end } else { open.window.end.plus(entry.allowed_lateness) };
     let what = match (open.published, first) {

@@ -85,6 +85,9 @@ impl<'t> Section<'t> {
     }
 }
 
+/// Problems that are told, at most.
+const MOST: usize = 100;
+
 impl<'e> Reader<'e> {
     pub(super) fn new(file: &'e str, text: &'e str, env: Env<'e>, keys: &'static [Key]) -> Self {
         Self { file, text, env, keys, problems: Vec::new() }
@@ -110,6 +113,10 @@ impl<'e> Reader<'e> {
     }
 
     fn note(&mut self, at: &Range<usize>, text: String) {
+        // Nobody reads more, and to find the lines of thousands in a large file takes long.
+        if self.problems.len() >= MOST {
+            return;
+        }
         let problem = (self.line(at), text);
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

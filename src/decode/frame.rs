@@ -190,8 +190,8 @@ impl Row<'_> {
     }
 }
 
-/// A reason of the whole record.
+/// A reason of the whole record. The text may repeat what others wrote, such as a schema's names.
 #[cold]
 pub(super) fn rejection(class: &'static str, text: impl Into<String>) -> Box<Reason> {
-    Box::new(Reason { class, text: text.into() })
+    Box::new(Reason { class, text: reason::harmless(text.into()) })
 }

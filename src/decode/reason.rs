@@ -115,6 +115,31 @@ pub(super) fn excerpt(value: &[u8]) -> String {
     shown
 }
 
+/// How many bytes a reason has at most.
+const LONGEST: usize = 600;
+
+/// A reason's text as it may be shown and kept: of a readable length, on one line, and without characters that act on a
+/// terminal.
+pub(super) fn harmless(text: String) -> String {
+    let acts = |char: char| char.is_control() || steers(char);
+    if text.len() <= LONGEST && !text.contains(acts) {
+        return text;
+    }
+    let mut shown = String::new();
+    for char in text.chars() {
+        if shown.len() > LONGEST {
+            shown.push('…');
+            break;
+        }
+        match char {
+            '\n' | '\t' => shown.push(' '),
+            char if acts(char) => shown.extend(char.escape_unicode()),
+            char => shown.push(char),
+        }
+    }
+    shown
+}
+
 /// Characters without a shape of their own that reorder or hide the text around them.
 fn steers(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -53,8 +53,8 @@ impl Engine {
             let view = WindowView {
                 window,
                 published,
-                records: tallies().map(|tally| tally.aggregated + tally.filtered).sum(),
-                late: tallies().map(|tally| tally.late).sum(),
+                records: tallies().fold(0, |sum: u64, tally| sum.saturating_add(tally.records())),
+                late: tallies().fold(0, |sum: u64, tally| sum.saturating_add(tally.late)),
             };
             (view.records > 0 || published.is_some()).then_some(view)
         })

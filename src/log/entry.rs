@@ -341,13 +341,19 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// This and `other` together.
+    /// All records.
+    #[must_use]
+    pub fn records(self) -> u64 {
+        self.aggregated.saturating_add(self.filtered)
+    }
+
+    /// This and `other` together. A damaged entry may count more than a number holds.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
-            aggregated: self.aggregated + other.aggregated,
-            filtered: self.filtered + other.filtered,
-            late: self.late + other.late,
+            aggregated: self.aggregated.saturating_add(other.aggregated),
+            filtered: self.filtered.saturating_add(other.filtered),
+            late: self.late.saturating_add(other.late),
             first: self.first.min(other.first),
             last: self.last.max(other.last),
         }
@@ -490,26 +496,30 @@ impl Counts {
     /// All invalid records.
     #[must_use]
     pub fn invalid(&self) -> u64 {
-        self.invalid.values().sum()
+        self.invalid.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Whether every record read is accounted for.
     #[must_use]
     pub fn balance(&self) -> bool {
-        self.read == self.aggregated + self.filtered + self.too_late + self.invalid()
+        // What a damaged entry says may be more than a number holds.
+        let parts = [self.aggregated, self.filtered, self.too_late];
+        let parts = parts.iter().chain(self.invalid.values()).map(|count| u128::from(*count));
+        u128::from(self.read) == parts.sum::<u128>()
     }
 
     /// Adds `other` to this.
     pub fn add(&mut self, other: &Self) {
-        self.read += other.read;
-        self.aggregated += other.aggregated;
-        self.filtered += other.filtered;
-        self.late += other.late;
+        self.read = self.read.saturating_add(other.read);
+        self.aggregated = self.aggregated.saturating_add(other.aggregated);
+        self.filtered = self.filtered.saturating_add(other.filtered);
+        self.late = self.late.saturating_add(other.late);
         self.missed += other.missed;
-        self.too_late += other.too_late;
-        self.gaps += other.gaps;
+        self.too_late = self.too_late.saturating_add(other.too_late);
+        self.gaps = self.gaps.saturating_add(other.gaps);
         for (reason, count) in &other.invalid {
-            *self.invalid.entry(reason.clone()).or_default() += count;
+            let sum = self.invalid.entry(reason.clone()).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
 }

@@ -81,8 +81,8 @@ fn counts_balance(_: Option<&Entry>, entry: &Entry) -> Result<(), Broken> {
     if !entry.counts.balance() {
         return broken("read is not aggregated + filtered + too_late + invalid");
     }
-    let claimed: i64 = entry.partitions.values().map(|claim| claim.to.0 - claim.from.0).sum();
-    let delivered = i64::try_from(entry.counts.read + entry.counts.gaps).unwrap_or(i64::MAX);
+    let claimed: i128 = entry.partitions.values().map(|claim| i128::from(claim.to.0) - i128::from(claim.from.0)).sum();
+    let delivered = i128::from(entry.counts.read) + i128::from(entry.counts.gaps);
     if claimed == delivered { Ok(()) } else { broken(format!("{claimed} offsets claimed, {delivered} accounted for")) }
 }
 

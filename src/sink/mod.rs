@@ -6,6 +6,7 @@ pub mod parquet;
 mod csv;
 mod jsonl;
 pub mod probe;
+mod sound;
 pub mod stage;
 pub mod state;
 pub mod traffic;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::store::Store;
-use super::{SinkError, layout};
+use super::{SinkError, layout, sound};
 use crate::log::entry::{Chunk, Sequence};
 
 /// A piece is read whole. With this part of the memory for windows, very many of them may be at hand at once.
@@ -112,6 +112,7 @@ pub async fn read(store: &Store, chunk: &Chunk) -> Result<Vec<RecordBatch>, Sink
     if digest(&bytes) != chunk.sha256 {
         return Err(damaged("not what was written"));
     }
+    sound::check(&bytes, chunk.rows).map_err(damaged)?;
     let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(|error| damaged(&error.to_string()))?;
     reader.collect::<Result<_, _>>().map_err(|error| damaged(&error.to_string()))
 }

@@ -32,6 +32,7 @@ mod load;
 mod looking;
 mod memory;
 mod old_logs;
+mod refused_sinks;
 mod registry;
 mod runbook;
 mod replay;

@@ -100,6 +100,13 @@ for_every_sink! {
         finds(&place, &key);
     }
 
+    fn state_that_was_cut_off_is_found_and_holds_nobody_up(place: Place) {
+        filled(&place);
+        let key = place.keys("_windrow/state", ".arrow").remove(0);
+        place.plant(&key, b"");
+        finds(&place, &key);
+    }
+
     fn a_feed_entry_that_was_changed_is_found(place: Place) {
         filled(&place);
         let key = place.keys("feed", ".json").remove(0);

@@ -364,7 +364,7 @@ impl Replay<'_> {
             let name = format!("entry {}: window {} revision {}", was.sequence.0, closed.window.start, closed.revision);
             let made = made.remove(&(closed.window, closed.revision));
             let fewer = |made: &ClosedWindow| {
-                let records = |tally: &Tally| tally.aggregated + tally.filtered;
+                let records = |tally: &Tally| tally.records();
                 closed.inputs.iter().any(|(partition, tally)| {
                     made.inputs.get(partition).is_none_or(|made| records(made) < records(tally))
                 })

@@ -217,7 +217,7 @@ async fn windows(
 
 /// Whether all of a tally are of one kind, or none; `None` if some are.
 fn of_all(some: u64, tally: &Tally) -> Option<bool> {
-    let all = tally.aggregated + tally.filtered;
+    let all = tally.records();
     if some == 0 { Some(false) } else { (some == all).then_some(true) }
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn trace(store: &Store, newest: &Entry, place: &Place) -> Resul
         number => Some(entry_at(store, Sequence(number - 1)).await?),
     };
     let all = added(before.as_ref(), &entry, place.partition);
-    let has_all = all.values().map(|tally| tally.aggregated + tally.filtered).sum::<u64>();
+    let has_all = all.values().fold(0, |sum: u64, tally| sum.saturating_add(tally.records()));
     let within = |tally: &&Tally| tally.first <= place.offset && place.offset <= tally.last;
     let mut can: BTreeMap<Window, Tally> =
         all.iter().filter(|(_, tally)| within(tally)).map(|(window, tally)| (*window, *tally)).collect();
@@ -140,7 +140,7 @@ fn added(before: Option<&Entry>, entry: &Entry, partition: Partition) -> BTreeMa
             late: share.late.saturating_sub(had.late),
             ..share
         };
-        (added.aggregated + added.filtered > 0).then_some((window, added))
+        (added.records() > 0).then_some((window, added))
     });
     more.collect()
 }
