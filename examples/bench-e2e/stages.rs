@@ -225,7 +225,7 @@ async fn whole(watcher: Watcher, pipeline: Pipeline) -> Outcome<Measured> {
     let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &kafka(&pipeline)?.topic));
     let observer = Box::new(Noted(watcher.clone()));
     let instance = Instance::this();
-    let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer };
+    let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer, member: None };
     let (_stop, stop) = watch::channel(false);
     let entry = pipeline::run(parts, Options { once: true, close_all: true }, stop).await?;
     let watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);

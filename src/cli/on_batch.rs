@@ -30,6 +30,11 @@ enum Failure {
 }
 
 impl OnBatch {
+    /// Whether there is a command.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.on_batch.is_some()
+    }
+
     /// Runs a pipeline, and the command beside it if there is one.
     pub(super) async fn run(
         self,

@@ -23,6 +23,7 @@ use crate::sink::store::Store;
 use crate::source::Source;
 use crate::source::file::FileSource;
 use crate::source::kafka::KafkaSource;
+use crate::source::kafka::member::KafkaMember;
 use crate::source::registry::prepare::prepare;
 use crate::source::registry::{Whose, WithSchemas};
 use crate::telemetry::Telemetry;
@@ -51,8 +52,31 @@ pub(super) struct How {
     /// Serve metrics, health and a status page here, such as 127.0.0.1:9184; a port alone is this machine's
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<Address>,
+    /// With assignment = "group": this instance's name in the group, the same at every start and no other's
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
     #[command(flatten)]
     on_batch: OnBatch,
+}
+
+impl How {
+    /// What goes only with one instance that reads everything, and what only with several.
+    fn check_shared(&self, shared: bool) -> Result<(), Error> {
+        let text = if !shared {
+            if self.instance.is_none() {
+                return Ok(());
+            }
+            "--instance names one of several instances; write assignment = \"group\" in [source.kafka], or leave it out"
+        } else if self.once || self.close_all {
+            "--once and --close-all need all of the topic; write assignment = \"all\" in [source.kafka]"
+        } else if self.on_batch.is_wanted() {
+            "--on-batch hands files over in one order, and with assignment = \"group\" several instances publish them; \
+             write assignment = \"all\", or load what windrow files lists"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Usage(text.to_owned()))
+    }
 }
 
 impl Run {
@@ -67,6 +91,8 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
         let text = "--close-all closes windows at the end of a run, and this one has none; add --once";
         return Err(Error::Usage(text.to_owned()));
     }
+    let shared = matches!(&pipeline.source, SourceConfig::Kafka(kafka) if kafka.shared);
+    how.check_shared(shared)?;
     let mut observer = terminal.observer(&pipeline);
     let mut telemetry = None;
     if let Some(address) = &how.listen {
@@ -76,7 +102,15 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
         observer = Box::new(Together(vec![observer, told.observer()]));
         telemetry = Some(told);
     }
-    let parts = assemble(pipeline, Instance::this(), Clock::system(), observer).await?;
+    let mut parts = assemble(pipeline, Instance::this(), Clock::system(), observer).await?;
+    if let SourceConfig::Kafka(kafka) = &parts.pipeline.source
+        && kafka.shared
+    {
+        let writer = parts.instance.writer();
+        let unnamed = format!("process {} on {}", writer.pid, writer.host);
+        let member = KafkaMember::join(kafka, how.instance.as_deref(), &unnamed, parts.clock)?;
+        parts.member = Some(Box::new(member));
+    }
     if let Some(told) = telemetry {
         told.watch_store(&parts.store);
     }
@@ -117,7 +151,7 @@ pub(crate) async fn assemble(
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let (source, topic) = open_source(&pipeline, clock)?;
     let decoder = open_decoder(&pipeline, &topic);
-    Ok(Parts { pipeline, query: Arc::new(query), source, decoder, store, instance, clock, observer })
+    Ok(Parts { pipeline, query: Arc::new(query), source, decoder, store, instance, clock, observer, member: None })
 }
 
 /// The reader of the pipeline's records. `topic` is what they bear as `_topic`.

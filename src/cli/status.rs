@@ -2,6 +2,7 @@
 
 mod topic;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::SinkArgs;
@@ -18,6 +19,9 @@ use crate::pipeline::writer;
 use crate::record::{Offset, Partition, Timestamp};
 use crate::time::text;
 use topic::Ends;
+
+/// An instance that has said nothing for longer is told to be silent, in microseconds: an idle one says so every 30 s.
+const SILENT: i64 = 60_000_000;
 
 /// The command.
 #[derive(Debug, clap::Args)]
@@ -64,6 +68,8 @@ fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) ->
     let who = format!("process {} on {}", entry.writer.pid, entry.writer.host);
     let writer = if entry.released {
         format!("{who} left in good order")
+    } else if entry.shared {
+        format!("written by {who}; {}", shared_by(entry))
     } else if writer::is_gone(&entry.writer) {
         format!("{who} is gone without having left; the next run goes on from here")
     } else {
@@ -79,12 +85,16 @@ fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) ->
         if entry.quiet.is_some() { ", stream quiet" } else { "" },
     );
     let rows: Vec<Vec<String>> =
-        entry.partitions.iter().map(|(id, claim)| partition_row(entry, *id, claim, ends)).collect();
+        entry.partitions.iter().map(|(id, claim)| partition_row(entry, *id, claim, ends, now)).collect();
     let mut head = vec!["partition>", "next offset>", "newest event time", "watermark", "state"];
     if ends.is_some() {
         head.splice(2..2, ["end>", "lag>"]);
     }
+    if entry.shared {
+        head.push("read by");
+    }
     out += &table(&head, &rows);
+    out += &unread(entry);
     for partition in ends.into_iter().flat_map(|ends| ends.keys()).filter(|id| !entry.partitions.contains_key(id)) {
         out += &format!("partition {partition} is new: no run has read it yet\n");
     }
@@ -119,7 +129,34 @@ fn describe(entry: &Entry, ends: Option<&Ends>, now: Timestamp, limit: usize) ->
     out
 }
 
-fn partition_row(entry: &Entry, id: Partition, claim: &Claim, ends: Option<&Ends>) -> Vec<String> {
+/// How many instances share the topic.
+fn shared_by(entry: &Entry) -> String {
+    let held = entry.partitions.values().filter_map(|claim| claim.held.as_ref());
+    let instances: BTreeSet<&str> = held.map(|held| held.writer.as_str()).collect();
+    format!("{} share the topic", counted(instances.len() as u64, "instance"))
+}
+
+/// The partitions of a shared topic that nobody reads: they hold the watermark.
+fn unread(entry: &Entry) -> String {
+    let free = entry.partitions.iter().filter(|(_, claim)| entry.shared && claim.held.is_none());
+    let free: Vec<String> = free.map(|(id, _)| id.to_string()).collect();
+    if free.is_empty() {
+        return String::new();
+    }
+    format!("nobody reads partition {}: no window closes before somebody does\n", free.join(", "))
+}
+
+/// Which instance reads a partition, and since when nothing was heard of it.
+fn reader(claim: &Claim, now: Timestamp) -> String {
+    let Some(held) = &claim.held else { return "nobody".to_owned() };
+    let silent = now.0.saturating_sub(held.at.0);
+    if silent < SILENT {
+        return held.name.clone();
+    }
+    format!("{}, silent for {}", held.name, short(silent / 1_000_000 * 1_000_000))
+}
+
+fn partition_row(entry: &Entry, id: Partition, claim: &Claim, ends: Option<&Ends>, now: Timestamp) -> Vec<String> {
     let newest = claim.watermark.map(|watermark| watermark.plus(entry.watermark_delay));
     let state = if claim.idle {
         "idle"
@@ -135,6 +172,9 @@ fn partition_row(entry: &Entry, id: Partition, claim: &Claim, ends: Option<&Ends
         row.push(lag(claim, end).map_or_else(String::new, grouped));
     }
     row.extend([shown(newest), shown(claim.watermark), state.to_owned()]);
+    if entry.shared {
+        row.push(reader(claim, now));
+    }
     row
 }
 
@@ -165,7 +205,10 @@ pub(super) fn window_line(entry: &Entry, open: &OpenWindow, ends: Option<&Ends>)
                 0 => String::new(),
                 others => format!(" and {}", counted(others as u64, "other")),
             };
-            let state = held_by(entry, claim, ends.and_then(|ends| ends.get(id).copied()));
+            let mut state = held_by(entry, claim, ends.and_then(|ends| ends.get(id).copied()));
+            if entry.shared && claim.held.is_none() {
+                state += ", nobody reads it";
+            }
             format!("waits for partition {id}{others}: {state}, needs {needs} or idleness")
         }
     };

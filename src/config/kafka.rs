@@ -113,17 +113,16 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Kaf
         Some(text) => checked(reader, &text, start),
         None => Some(Start::Earliest),
     };
-    if let Some(text) = reader.text(section, "assignment")
-        && text.value != "all"
-    {
-        let error = match text.value.as_str() {
-            "group" => TextError::new(
-                "partitions cannot be shared among instances in this version",
-                r#"write "all": one instance reads every partition, a second one stands by"#,
-            ),
-            other => TextError::new("unknown", near::hint(other, &["all"])),
-        };
-        reader.wrong(&text, &error);
+    let mut shared = false;
+    if let Some(text) = reader.text(section, "assignment") {
+        match text.value.as_str() {
+            "all" => {}
+            "group" => shared = true,
+            other => {
+                let error = TextError::new("unknown", near::hint(other, &["all", "group"]));
+                reader.wrong(&text, &error);
+            }
+        }
     }
     let properties = reader.section(section, "properties", "properties");
     let properties = reader.properties(&properties);
@@ -131,7 +130,15 @@ pub(super) fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Kaf
         check_property(reader, name, text);
     }
     let properties: BTreeMap<_, _> = properties.into_iter().map(|(name, text)| (name, text.value)).collect();
-    Some(KafkaConfig { brokers: brokers?, topic: topic?, group: group?, start: start?, properties, headers: false })
+    Some(KafkaConfig {
+        brokers: brokers?,
+        topic: topic?,
+        group: group?,
+        start: start?,
+        properties,
+        headers: false,
+        shared,
+    })
 }
 
 /// The key `brokers` of a section.

@@ -103,6 +103,8 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
     /// Whether the records' headers are wanted.
     pub headers: bool,
+    /// Whether the group's instances share the partitions.
+    pub shared: bool,
 }
 
 impl fmt::Debug for KafkaConfig {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::cut::{Closing, Cut, closed_by};
-use super::{Engine, Open, OpenPart};
+use super::cut::{Closing, Cut, State, closed_by};
+use super::{Engine, Open};
 use crate::config::Emit;
 use crate::log::entry::{Lot, Tally};
 use crate::query::QueryError;
@@ -21,10 +21,9 @@ impl Engine {
     }
 
     /// What partitions brought to a window, pane by pane.
-    pub(super) fn parts_in(&self, window: Window) -> impl Iterator<Item = (Lot, &OpenPart)> {
+    pub(super) fn parts_in(&self, window: Window) -> impl Iterator<Item = (Lot, Tally)> {
         let panes = self.windows.range(window.start..window.end);
-        let parts = panes.flat_map(|(_, pane)| &pane.parts);
-        parts.map(|(&lot, part)| (lot, part)).filter(move |(lot, _)| lot.is_in(window))
+        panes.flat_map(|(_, pane)| pane.tallies()).filter(move |(lot, _)| lot.is_in(window))
     }
 
     /// The end of the last window that holds what is open here.
@@ -69,6 +68,7 @@ impl Engine {
                     window: pane,
                     published: None,
                     parts: BTreeMap::new(),
+                    foreign: BTreeMap::new(),
                 });
             }
         }
@@ -85,19 +85,23 @@ impl Engine {
     fn closing(&mut self, window: Window, with_late: bool, last: bool, cut: &Cut) -> Result<Closing, QueryError> {
         let before = self.windows.get(&window.start).and_then(|open| open.published);
         let panes = self.windows.range_mut(window.start..window.end);
-        let parts = panes.flat_map(|(_, pane)| &mut pane.parts);
-        let mut chosen: Vec<(Lot, &mut OpenPart)> = parts
-            .map(|(&lot, part)| (lot, part))
-            .filter(|(lot, _)| lot.is_in(window) && (with_late || !lot.is_late_for(window)))
-            .collect();
+        let is_chosen = |lot: Lot| lot.is_in(window) && (with_late || !lot.is_late_for(window));
+        let mut chosen: Vec<(Lot, Tally, State)> = Vec::new();
+        for (_, pane) in panes {
+            for (&lot, part) in pane.parts.iter_mut().filter(|(lot, _)| is_chosen(**lot)) {
+                chosen.push((lot, part.tally, part.result()?));
+            }
+            let foreign = pane.foreign.iter().filter(|(lot, _)| is_chosen(**lot));
+            chosen.extend(foreign.map(|(&lot, part)| (lot, part.tally, State::foreign(part))));
+        }
         // By partition, and within it by time.
-        chosen.sort_by_key(|(lot, _)| lot.partition);
+        chosen.sort_by_key(|(lot, ..)| lot.partition);
         let mut inputs: BTreeMap<Partition, Tally> = BTreeMap::new();
         let mut states = Vec::new();
-        for (lot, part) in chosen {
-            let tally = lot.tally_in(window, part.tally);
+        for (lot, tally, state) in chosen {
+            let tally = lot.tally_in(window, tally);
             inputs.entry(lot.partition).and_modify(|known| *known = known.and(tally)).or_insert(tally);
-            states.push(part.result()?);
+            states.push(state);
         }
         let complete = !cut.claims.values().flat_map(|claim| &claim.holes).any(|hole| hole.touches(window));
         let boundary = if last { window.end.plus(self.config.allowed_lateness) } else { window.end };

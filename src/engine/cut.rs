@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 
 use super::OpenPart;
 use super::kept::Kept;
-use crate::log::entry::{Chunk, Claim, ClosedBy, Counts, Lot, Quiet, Tally};
+use crate::log::entry::{Chunk, Claim, ClosedBy, Counts, Lot, Part, Quiet, Tally};
 use crate::query::QueryError;
 use crate::record::{Partition, Timestamp};
 use crate::time::window::Window;
@@ -30,6 +30,8 @@ pub struct Cut {
     pub invalid: Vec<Kept>,
     /// What became of the records since the last commit.
     pub counts: Counts,
+    /// Whether other instances have partitions of the stream, too.
+    pub shared: bool,
 }
 
 /// A window whose result is to be published.
@@ -62,6 +64,8 @@ pub struct State {
     pub fresh: Vec<RecordBatch>,
     /// Whether the batches become a run of groups: they are held in memory no more once it is stored.
     pub run: bool,
+    /// Whether another instance has it: all of it is in the store, and what is there is not this one's to change.
+    pub foreign: bool,
 }
 
 /// A window that takes more records, or a pane of some.
@@ -86,11 +90,18 @@ pub struct PieceOf {
     pub state: State,
 }
 
+impl State {
+    /// What another instance has stored.
+    pub(super) fn foreign(part: &Part) -> Self {
+        Self { stored: part.chunks.clone(), fresh: Vec::new(), run: false, foreign: true }
+    }
+}
+
 impl OpenPart {
     /// The partial result as the next entry will name it: what is stored already is not written again.
     pub(super) fn snapshot(&mut self) -> Result<State, QueryError> {
         if !self.dirty {
-            return Ok(State { stored: self.stored.clone(), fresh: Vec::new(), run: false });
+            return Ok(State { stored: self.stored.clone(), fresh: Vec::new(), run: false, foreign: false });
         }
         self.result()
     }
@@ -99,13 +110,13 @@ impl OpenPart {
     pub(super) fn result(&mut self) -> Result<State, QueryError> {
         let snapshot = self.partial.snapshot()?;
         let stored = if snapshot.replaces { self.runs().collect() } else { self.stored.clone() };
-        Ok(State { stored, fresh: snapshot.batches, run: false })
+        Ok(State { stored, fresh: snapshot.batches, run: false, foreign: false })
     }
 
     /// The partial result as the next entry will name it when memory runs short: what is held becomes a run.
     pub(super) fn sealed(&mut self) -> Result<State, QueryError> {
         let sealed = self.partial.seal()?;
-        Ok(State { stored: self.runs().collect(), fresh: sealed.batches, run: true })
+        Ok(State { stored: self.runs().collect(), fresh: sealed.batches, run: true, foreign: false })
     }
 
     pub(super) fn runs(&self) -> impl Iterator<Item = Chunk> + '_ {

@@ -7,6 +7,7 @@
 mod close;
 pub mod cut;
 mod follow;
+mod foreign;
 pub mod kept;
 mod partition;
 pub mod view;
@@ -20,12 +21,14 @@ use std::sync::Arc;
 
 use crate::config::{Emit, OnQuiet, WindowConfig};
 use crate::decode::{Decoded, Reason};
-use crate::log::entry::{Chunk, Counts, Entry, Hole, Lot, Missed, Quiet, Tally};
+use crate::log::entry::{Chunk, Counts, Entry, Hole, Lot, Missed, Part, Quiet, Tally};
 use crate::query::{Keeps, Partial, Query, QueryError};
 use crate::record::{Offset, Partition, Timestamp};
 use crate::time::watermark::Lateness;
 use crate::time::window::Window;
 use cut::{Cut, PieceOf};
+pub use foreign::Folded;
+use foreign::{Others, Standing};
 use kept::Kept;
 use partition::PartitionState;
 pub use partition::fingerprint;
@@ -59,6 +62,8 @@ pub struct Engine {
     /// Bytes of partial results in memory, and how many there may be.
     held: usize,
     limit: usize,
+    /// What other instances have, if the stream is shared.
+    others: Option<Others>,
 }
 
 /// A window that still takes records, or a pane of some.
@@ -69,6 +74,8 @@ struct Open {
     published: Option<u64>,
     /// By partition, records on time before late ones.
     parts: BTreeMap<Lot, OpenPart>,
+    /// What the log has of other instances' partitions.
+    foreign: BTreeMap<Lot, Part>,
 }
 
 /// What one partition brought to a window.
@@ -113,6 +120,7 @@ impl Engine {
             counts: Counts::default(),
             held: 0,
             limit: usize::MAX,
+            others: None,
         }
     }
 
@@ -132,17 +140,27 @@ impl Engine {
         config: WindowConfig,
         query: Arc<Query>,
         entry: &Entry,
+        load: impl FnMut(&Chunk) -> Vec<arrow::array::RecordBatch>,
+    ) -> Result<Self, QueryError> {
+        Self::new(config, query).take_up(entry, |_| true, load)
+    }
+
+    /// The partitions that are this engine's own, as `entry` has them.
+    fn take_up(
+        self,
+        entry: &Entry,
+        is_own: impl Fn(Partition) -> bool,
         mut load: impl FnMut(&Chunk) -> Vec<arrow::array::RecordBatch>,
     ) -> Result<Self, QueryError> {
-        let mut engine = Self::new(config, query);
+        let mut engine = self;
         (engine.watermark, engine.settled) = (entry.watermark, entry.watermark);
         engine.quiet = entry.quiet;
-        for (&partition, claim) in &entry.partitions {
+        for (&partition, claim) in entry.partitions.iter().filter(|(partition, _)| is_own(**partition)) {
             engine.partitions.insert(partition, PartitionState::restore(claim));
         }
         for open in &entry.windows {
             let mut parts = BTreeMap::new();
-            for part in &open.parts {
+            for part in open.parts.iter().filter(|part| is_own(part.partition)) {
                 let partial = match engine.query.keeps() {
                     Keeps::Rows => engine.query.partial(),
                     Keeps::Groups => {
@@ -155,7 +173,8 @@ impl Engine {
                 let state = OpenPart { partial, tally: part.tally, stored, dirty: false, bytes: 0 };
                 parts.insert(part.lot(), state);
             }
-            let state = Open { window: open.window, published: open.published, parts };
+            let foreign = foreign::parts(open, &is_own);
+            let state = Open { window: open.window, published: open.published, parts, foreign };
             engine.windows.insert(open.window.start, state);
         }
         engine.measure();
@@ -303,6 +322,7 @@ impl Engine {
             window: share.window,
             published: None,
             parts: BTreeMap::new(),
+            foreign: BTreeMap::new(),
         });
         let part = match open.parts.entry(share.lot) {
             std::collections::btree_map::Entry::Occupied(part) => {
@@ -385,16 +405,17 @@ impl Engine {
         for state in self.partitions.values_mut() {
             state.clock.settle(now, self.config.idle_timeout);
         }
-        let clocks = || self.partitions.values().map(|state| &state.clock);
-        let reached = if clocks().any(|clock| !clock.is_idle()) {
-            let least = clocks().filter(|clock| !clock.is_idle()).map(|clock| clock.watermark()).min().flatten();
-            let proved = clocks().filter(|clock| clock.is_idle()).map(|clock| clock.proved()).min();
+        let standings: Vec<Standing> = self.standings().collect();
+        let clocks = || standings.iter();
+        let reached = if clocks().any(|clock| !clock.idle) {
+            let least = clocks().filter(|clock| !clock.idle).map(|clock| clock.watermark).min().flatten();
+            let proved = clocks().filter(|clock| clock.idle).map(|clock| clock.proved).min();
             self.prove(least, proved, now)
         } else {
             self.unproved.clear();
             // As if the partitions had fallen idle one after the other, the one furthest ahead last.
-            let furthest = clocks().filter_map(|clock| clock.watermark()).max().max(self.watermark);
-            let proved = clocks().filter_map(|clock| clock.proved()).min();
+            let furthest = clocks().filter_map(|clock| clock.watermark).max().max(self.watermark);
+            let proved = clocks().filter_map(|clock| clock.proved).min();
             let (Some(furthest), Some(proved)) = (furthest, proved) else { return };
             // Time that another instance's clock was ahead by does not pass a second time, and is not waited for.
             let going_on = self.quiet.filter(|quiet| quiet.since <= proved);
@@ -527,15 +548,19 @@ impl Engine {
     /// # Errors
     /// If the query's own machinery fails.
     pub fn cut(&mut self) -> Result<Cut, QueryError> {
+        let own = self.partitions.iter().map(|(&partition, state)| (partition, state.claim()));
+        let shared = self.others.is_some();
         let mut cut = Cut {
-            claims: self.partitions.iter().map(|(&partition, state)| (partition, state.claim())).collect(),
+            claims: own.chain(self.foreign_claims()).collect(),
             watermark: self.watermark,
             quiet: self.quiet,
             closings: Vec::new(),
             open: Vec::new(),
-            late: std::mem::take(&mut self.late),
-            invalid: std::mem::take(&mut self.invalid),
+            // A commit of a shared stream may have to be made again.
+            late: if shared { self.late.clone() } else { std::mem::take(&mut self.late) },
+            invalid: if shared { self.invalid.clone() } else { std::mem::take(&mut self.invalid) },
             counts: self.counts.clone(),
+            shared,
         };
         for due in self.due() {
             self.close(due, &mut cut)?;
@@ -552,6 +577,7 @@ impl Engine {
                 let state = if is_excess { part.sealed()? } else { part.snapshot()? };
                 pieces.push(PieceOf { lot, tally: part.tally, state });
             }
+            open.carry_over(&mut pieces);
             cut.open.push(cut::StaysOpen { window: open.window, published: open.published, pieces });
         }
         Ok(cut)
@@ -584,9 +610,12 @@ impl Engine {
         self.measure();
         (self.settled, self.reopened) = (entry.watermark, false);
         self.counts = Counts::default();
-        self.kept_bytes = 0;
+        (self.late, self.invalid, self.kept_bytes) = (Vec::new(), Vec::new(), 0);
         self.closing_all = false;
-        let horizon = self.watermark.map(|watermark| watermark.minus(self.config.allowed_lateness));
+        if let Some(others) = &mut self.others {
+            others.committed(entry);
+        }
+        let horizon = entry.watermark.map(|watermark| watermark.minus(self.config.allowed_lateness));
         for state in self.partitions.values_mut() {
             state.forget_holes(horizon, &self.config.windows);
         }

@@ -83,7 +83,18 @@ impl PartitionState {
             raised: self.raised.clone(),
             holes: self.holes.clone(),
             lost: self.lost,
+            held: None,
         }
+    }
+
+    /// Where the next claim begins.
+    pub(super) fn claimed(&self) -> Offset {
+        self.claimed
+    }
+
+    /// The highest watermark that it was raised to since the last claim.
+    pub(super) fn raised(&self) -> Option<Timestamp> {
+        self.raised.iter().map(|raise| raise.watermark).max()
     }
 
     pub(super) fn committed(&mut self, claim: &Claim) {

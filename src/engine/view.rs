@@ -49,7 +49,7 @@ impl Engine {
     pub fn view_windows(&self) -> impl Iterator<Item = WindowView> + '_ {
         self.open_spans().filter_map(|window| {
             let published = self.windows.get(&window.start).and_then(|open| open.published);
-            let tallies = || self.parts_in(window).map(|(lot, part)| lot.tally_in(window, part.tally));
+            let tallies = || self.parts_in(window).map(|(lot, tally)| lot.tally_in(window, tally));
             let view = WindowView {
                 window,
                 published,

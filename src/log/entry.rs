@@ -85,8 +85,11 @@ pub struct Entry {
     pub counts: Counts,
     /// What became of all records since the first entry, this one's included.
     pub totals: Counts,
-    /// Whether the writer left in good order after this entry.
+    /// Whether the writer left in good order after this entry; of a shared pipeline, the last of its writers.
     pub released: bool,
+    /// Whether the partitions are shared among several instances.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// Which instance wrote an entry, and where it ran.
@@ -154,6 +157,24 @@ pub struct Claim {
     /// Offsets in this claim that Kafka no longer had: `[first, end)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<(Offset, Offset)>,
+    /// Of a shared pipeline: which instance reads the partition; none if nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// The instance that reads a partition of a shared pipeline, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The writer's id.
+    pub writer: String,
+    /// What that instance is called.
+    pub name: String,
+    /// When it last said so, by its clock.
+    pub at: Timestamp,
+    /// Of an idle partition: when the broker last said that nothing more is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Timestamp>,
 }
 
 /// A record to know the topic again by.

@@ -40,13 +40,41 @@ impl Committed {
 /// # Errors
 /// [`LogError::Fenced`] if another instance wrote that number: what is in memory must be dropped.
 pub async fn commit(store: &Store, before: Option<&Stored>, staged: Staged) -> Result<Committed, Error> {
+    match try_commit(store, before, staged).await? {
+        Attempt::Done(committed) => Ok(*committed),
+        Attempt::Taken { theirs, .. } => Err(taken_over(&theirs).into()),
+    }
+}
+
+/// What became of an attempt to append.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The entry is in the log.
+    Done(Box<Committed>),
+    /// Another instance has the number.
+    Taken {
+        /// Its entry.
+        theirs: Box<Stored>,
+        /// What was made durable for this attempt and can never be named now.
+        unneeded: Vec<String>,
+    },
+}
+
+/// Appends a staged entry to the log, after the one it was made to follow, unless another instance was there first.
+///
+/// # Errors
+/// If the entry breaks a law, or the store refuses for good.
+pub async fn try_commit(store: &Store, before: Option<&Stored>, staged: Staged) -> Result<Attempt, Error> {
     let (entry, payload) = staged.into_parts();
     laws::check(before.map(|before| &before.entry), &entry)
         .map_err(|broken| LogError::Internal(format!("refusing to commit: {broken}")))?;
-    match store::append(store, entry).await? {
-        Appended::Done(stored) => Ok(Committed { stored: *stored, payload }),
-        Appended::Taken(theirs) => Err(taken_over(&theirs).into()),
-    }
+    let sequence = entry.sequence;
+    let made = publish::state_objects(&entry).into_iter().filter(|key| publish::made_for(key) == Some(sequence));
+    let unneeded = made.chain(entry.files.iter().map(|file| file.stage.clone())).collect();
+    Ok(match store::append(store, entry).await? {
+        Appended::Done(stored) => Attempt::Done(Box::new(Committed { stored: *stored, payload })),
+        Appended::Taken(theirs) => Attempt::Taken { theirs, unneeded },
+    })
 }
 
 /// What to say of an operation that failed for want of something the log named, when `newest` was its newest entry: if
@@ -60,7 +88,7 @@ pub async fn overtaken(store: &Store, newest: Option<&Stored>, failed: Error) ->
     Ok(next.map_or(failed, |theirs| taken_over(&theirs).into()))
 }
 
-fn taken_over(theirs: &Stored) -> LogError {
+pub(crate) fn taken_over(theirs: &Stored) -> LogError {
     let writer = &theirs.entry.writer;
     LogError::Fenced(format!(
         "another instance has taken over this sink: entry {} was written by process {} on {}",

@@ -1,5 +1,6 @@
 //! The loop that joins the stations. Start and recovery are the same path.
 
+mod group;
 mod observer;
 mod open;
 mod pace;
@@ -27,7 +28,9 @@ use crate::query::Query;
 use crate::record::{Offset, Partition, Records, Timestamp};
 use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::store::Store;
+use crate::source::member::Member;
 use crate::source::{Event, Source, SourceError};
+use group::{Shared, next_change};
 pub use observer::{Detail, Holding, Observer, Together, Took, Unobserved, View};
 use turn::HEARTBEAT;
 use writer::Instance;
@@ -76,6 +79,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Who looks on.
     pub observer: Box<dyn Observer>,
+    /// Its membership in a group of instances that share the pipeline; without it this one reads every partition.
+    pub member: Option<Box<dyn Member>>,
 }
 
 /// Runs until `stop` says so, the source ends, or, with `once`, the present end is reached.
@@ -114,6 +119,8 @@ struct Run {
     identity: Identity,
     engine: Engine,
     newest: Stored,
+    /// What is shared with other instances, if anything is.
+    shared: Option<Shared>,
     /// The last record that the log knows of each partition, until it is seen again.
     known: BTreeMap<Partition, Tail>,
     /// Where each partition ended when the run began.
@@ -144,6 +151,10 @@ impl Run {
             let event = tokio::select! {
                 biased;
                 () = stopped(stop) => return Ok(Ended::Stopped),
+                change = next_change(&mut self.shared) => {
+                    self.change(change?).await?;
+                    None
+                }
                 event = self.parts.source.next() => Some(event?),
                 () = self.parts.clock.sleep(TICK) => None,
             };
@@ -154,7 +165,9 @@ impl Run {
             }
             let now = self.parts.clock.now();
             self.engine.advance(now);
-            if self.wants_commit(now) {
+            if self.shared.is_some() {
+                self.share(now).await?;
+            } else if self.wants_commit(now) {
                 self.commit(Ending::GOES_ON).await?;
             }
             self.pace(now)?;
@@ -178,6 +191,8 @@ impl Run {
                     self.newest_ends.insert(partition, end);
                 }
             }
+            // Of a shared pipeline the group gives out new partitions, too.
+            Event::Added(_) if self.shared.is_some() => {}
             Event::Added(partitions) => {
                 for &(partition, start) in &partitions {
                     tracing::info!(partition = partition.0, start = start.0, "found a new partition");
@@ -292,10 +307,13 @@ impl Run {
     }
 
     async fn commit(&mut self, ending: Ending) -> Result<(), Error> {
+        if self.shared.is_some() {
+            return self.commit_shared(ending).await;
+        }
         self.parts.source.confirm().await?;
         let started = self.parts.clock.now();
         let cut = self.engine.cut()?;
-        let Parts { pipeline, query, store, source, observer, clock, .. } = &mut self.parts;
+        let Parts { pipeline, query, store, source, clock, .. } = &mut self.parts;
         let desk = Desk { store, pipeline, identity: &self.identity, query };
         let staged = match stage(desk, Some(&self.newest), cut, ending, started).await {
             Ok(staged) => staged,
@@ -304,20 +322,25 @@ impl Run {
         let committed = log::commit(store, Some(&self.newest), staged).await?;
         let logged = clock.now();
         let published = publish(store, &committed).await?;
-        let at = clock.now();
         source.commit(&published);
         let stored = committed.stored();
         self.engine.committed(&stored.entry);
         sweep(store, Some(&self.newest.entry), &stored.entry).await;
-        observer.took(Took { commit: logged.0 - started.0, publish: at.0 - logged.0, at });
-        observer.committed(&stored.entry);
         self.newest = stored.clone();
+        self.has_committed(started, logged, 1);
+        Ok(())
+    }
+
+    /// A commit that began and was logged at these times is published.
+    fn has_committed(&mut self, started: Timestamp, logged: Timestamp, attempts: u32) {
+        let at = self.parts.clock.now();
+        self.parts.observer.took(Took { commit: logged.0 - started.0, publish: at.0 - logged.0, at, attempts });
+        self.parts.observer.committed(&self.newest.entry);
         self.stored = pace::stored(&self.newest.entry);
         // Windows have gone: what was shown of them is no longer so.
         self.shown_at = None;
-        self.committed_at = self.parts.clock.now();
-        self.cost = self.committed_at.0 - started.0;
-        Ok(())
+        self.committed_at = at;
+        self.cost = at.0 - started.0;
     }
 
     async fn finish(mut self, options: Options, ended: Ended) -> Result<Entry, Error> {

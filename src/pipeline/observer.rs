@@ -80,6 +80,8 @@ pub struct Took {
     pub publish: i64,
     /// When that was.
     pub at: Timestamp,
+    /// How often it was made: more than once if other instances of a shared pipeline took the number.
+    pub attempts: u32,
 }
 
 /// Somebody who looks on.

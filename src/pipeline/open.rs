@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::turn::wait_for_turn;
+use arrow::array::RecordBatch;
+
+use super::turn::{Turn, wait_for_turn};
 use super::{GROUPS, Options, Parts, Run, pace};
 use crate::config::{OnDataLoss, SourceConfig};
 use crate::engine::Engine;
@@ -23,7 +25,8 @@ impl Run {
         parts.observer.begins("trying the sink");
         probe(&parts.store, &parts.instance.writer().id).await?;
         parts.observer.begins("waiting for its turn: another instance may be writing to the sink");
-        let newest = wait_for_turn(&parts.store, &parts.pipeline, &parts.instance, &parts.clock, !options.once).await?;
+        let turn = Turn { waits: !options.once, joins: parts.member.is_some() };
+        let newest = wait_for_turn(&parts.store, &parts.pipeline, &parts.instance, &parts.clock, turn).await?;
         parts.observer.begins("asking the source for the topic");
         let topic = parts.source.describe().await?;
         parts.observer.begins("restoring open windows from the log");
@@ -38,6 +41,9 @@ impl Run {
                 files: topic.files.clone(),
             },
         };
+        if let Some(member) = parts.member.take() {
+            return Self::join(parts, member, identity, newest, &topic).await;
+        }
         let engine = match &newest {
             Some(stored) => match resume(&mut parts, stored, &topic).await {
                 Ok(engine) => engine,
@@ -48,8 +54,6 @@ impl Run {
         let engine = engine.bounded(usize::try_from(parts.pipeline.memory / GROUPS).unwrap_or(usize::MAX));
         let known = newest.as_ref().map(|stored| known_records(&stored.entry, &topic)).unwrap_or_default();
         let began: BTreeMap<Partition, Offset> = engine.positions().collect();
-        let ends = topic.partitions.iter();
-        let ends: BTreeMap<_, _> = ends.filter_map(|(&partition, bounds)| Some((partition, bounds.end?))).collect();
 
         // The first entry of a run says where it begins; with it, whoever wrote before can write no more.
         let mut engine = engine;
@@ -74,30 +78,35 @@ impl Run {
         });
         parts.source.assign(&from.collect()).await?;
         parts.observer.opened(&newest.entry);
-        let committed_at = parts.clock.now();
-        let stored = pace::stored(&newest.entry);
-        Ok(Self {
+        let ends = bounds_of(&topic);
+        Ok(Self { known, newest_ends: ends.clone(), ends, began, ..Self::at(parts, identity, engine, newest) })
+    }
+
+    /// A run that stands on this entry and has read nothing.
+    pub(super) fn at(parts: Parts, identity: Identity, engine: Engine, newest: Stored) -> Self {
+        Self {
+            committed_at: parts.clock.now(),
+            stored: pace::stored(&newest.entry),
             parts,
             identity,
             engine,
             newest,
-            known,
-            newest_ends: ends.clone(),
-            ends,
-            began,
+            shared: None,
+            known: BTreeMap::new(),
+            newest_ends: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            began: BTreeMap::new(),
             waiting: None,
             shown_at: None,
             paused: BTreeSet::new(),
-            stored,
             paced_at: None,
-            committed_at,
             cost: 0,
-        })
+        }
     }
 }
 
 /// A run over a sink that has no log yet.
-async fn begin(parts: &mut Parts, topic: &Topic) -> Result<Engine, Error> {
+pub(super) async fn begin(parts: &mut Parts, topic: &Topic) -> Result<Engine, Error> {
     let start = match &parts.pipeline.source {
         SourceConfig::Kafka(kafka) => kafka.start,
         SourceConfig::File(_) => Start::Earliest,
@@ -125,18 +134,40 @@ async fn resume(parts: &mut Parts, stored: &Stored, topic: &Topic) -> Result<Eng
     let entry = &stored.entry;
     same_topic(entry, topic)?;
     let published = publish(&parts.store, &log::recover(stored.clone())).await?;
-    let mut pieces: BTreeMap<(String, u64), Vec<_>> = BTreeMap::new();
-    if parts.query.keeps() == Keeps::Groups {
-        for chunk in entry.windows.iter().flat_map(|open| &open.parts).flat_map(|part| &part.chunks) {
-            if chunk.run.is_some() {
-                continue;
-            }
-            pieces.insert((chunk.object.clone(), chunk.offset), state::read(&parts.store, chunk).await?);
-        }
-    }
+    let mut pieces = load_groups(parts, entry, |_| true).await?;
     let load = |chunk: &Chunk| pieces.remove(&(chunk.object.clone(), chunk.offset)).unwrap_or_default();
     let mut engine = Engine::restore(parts.pipeline.window.clone(), parts.query.clone(), entry, load)?;
-    for (&partition, bounds) in &topic.partitions {
+    take_bounds(&mut engine, parts, entry, topic, topic.partitions.iter())?;
+    parts.source.commit(&published);
+    Ok(engine)
+}
+
+/// By object and place: the groups of partitions that `is_wanted`, as far as they are held in memory.
+pub(super) async fn load_groups(
+    parts: &Parts,
+    entry: &Entry,
+    is_wanted: impl Fn(Partition) -> bool,
+) -> Result<BTreeMap<(String, u64), Vec<RecordBatch>>, Error> {
+    let mut pieces = BTreeMap::new();
+    if parts.query.keeps() == Keeps::Rows {
+        return Ok(pieces);
+    }
+    let wanted = entry.windows.iter().flat_map(|open| &open.parts).filter(|part| is_wanted(part.partition));
+    for chunk in wanted.flat_map(|part| &part.chunks).filter(|chunk| chunk.run.is_none()) {
+        pieces.insert((chunk.object.clone(), chunk.offset), state::read(&parts.store, chunk).await?);
+    }
+    Ok(pieces)
+}
+
+/// Goes on with these partitions of the topic, in so far as it still holds what comes next; begins those that are new.
+pub(super) fn take_bounds<'a>(
+    engine: &mut Engine,
+    parts: &Parts,
+    entry: &Entry,
+    topic: &Topic,
+    partitions: impl Iterator<Item = (&'a Partition, &'a Bounds)>,
+) -> Result<(), Error> {
+    for (&partition, bounds) in partitions {
         match entry.partitions.get(&partition) {
             Some(claim) => {
                 if let Some(start) = check_bounds(topic, partition, claim.to, *bounds, parts.pipeline.on_data_loss)? {
@@ -146,11 +177,15 @@ async fn resume(parts: &mut Parts, stored: &Stored, topic: &Topic) -> Result<Eng
             None => engine.add_partition(partition, bounds.start, is_whole(parts, *bounds, bounds.start)),
         }
     }
-    parts.source.commit(&published);
-    Ok(engine)
+    Ok(())
 }
 
-fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
+/// Where partitions end.
+pub(super) fn bounds_of(topic: &Topic) -> BTreeMap<Partition, Offset> {
+    topic.partitions.iter().filter_map(|(&partition, bounds)| Some((partition, bounds.end?))).collect()
+}
+
+pub(super) fn same_topic(entry: &Entry, topic: &Topic) -> Result<(), Error> {
     if entry.topic.name != topic.name {
         let text = format!("this sink was filled from {}, not {}; give each its own", entry.topic.name, topic.name);
         return Err(LogError::Invalid(text).into());
@@ -237,7 +272,7 @@ fn check_bounds(
 }
 
 /// The last record counted of each partition, where the topic may still have it.
-fn known_records(entry: &Entry, topic: &Topic) -> BTreeMap<Partition, Tail> {
+pub(super) fn known_records(entry: &Entry, topic: &Topic) -> BTreeMap<Partition, Tail> {
     let tails = entry.partitions.iter().filter_map(|(&partition, claim)| Some((partition, claim.tail.clone()?)));
     tails
         .filter(|(partition, tail)| topic.partitions.get(partition).is_some_and(|bounds| bounds.start <= tail.offset))

@@ -91,6 +91,7 @@ fn a_day_behind(sql: &str, memory: u64) -> (i64, u64) {
             instance: Instance::of(writer, |_| false),
             clock: Clock::system(),
             observer: Box::new(Unobserved),
+            member: None,
             pipeline,
         };
         let (_stop, stop) = watch::channel(false);

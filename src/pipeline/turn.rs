@@ -17,16 +17,25 @@ pub const HEARTBEAT: i64 = 30_000_000;
 const SILENCE: i64 = 3 * HEARTBEAT;
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How an instance comes to write.
+#[derive(Copy, Clone, Debug)]
+pub struct Turn {
+    /// It waits for whoever writes already.
+    pub waits: bool,
+    /// It writes beside those that share the pipeline.
+    pub joins: bool,
+}
+
 /// Waits until this instance may write, and gives the newest entry then; `None` for a new sink.
 ///
 /// # Errors
-/// If the sink belongs to something else, or, with `wait` off, another instance writes to it.
+/// If the sink belongs to something else, or, if it does not wait, another instance writes to it.
 pub async fn wait_for_turn(
     store: &Store,
     pipeline: &Pipeline,
     instance: &Instance,
     clock: &Clock,
-    wait: bool,
+    turn: Turn,
 ) -> Result<Option<Stored>, Error> {
     let mut found = newest(store).await?;
     if found.is_none()
@@ -47,14 +56,18 @@ pub async fn wait_for_turn(
     loop {
         let writer = &stored.entry.writer;
         let silent = clock.now().0.saturating_sub(moved.0) >= SILENCE;
-        if stored.entry.released || instance.knows_gone(writer) || silent {
+        // Of several writers one may be gone, and the others still there.
+        let gone = !stored.entry.shared && instance.knows_gone(writer);
+        // Nor is it known who of them is. An entry of long ago tells it at once to those who do not wait; claims decide.
+        let old = stored.entry.shared && clock.now().0.saturating_sub(stored.entry.time.0) >= SILENCE + HEARTBEAT;
+        if stored.entry.released || gone || silent || old || (turn.joins && stored.entry.shared) {
             if said {
                 tracing::info!("taking over from process {} on {}", writer.pid, writer.host);
             }
             return Ok(Some(stored));
         }
         let other = format!("process {} on {}", writer.pid, writer.host);
-        if !wait {
+        if !turn.waits {
             let text = format!("sink {store}: another instance, {other}, writes to it; stop that one first");
             return Err(LogError::Fenced(text).into());
         }

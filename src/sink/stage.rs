@@ -126,7 +126,8 @@ pub async fn stage(
     let mut outgoing = Outgoing::new(store, sequence, &attempt, pipeline.memory / KEPT);
 
     let mut closed: Vec<ClosedWindow> = Vec::new();
-    for closing in cut.closings {
+    for mut closing in cut.closings {
+        bring(desk, &mut closing).await?;
         let form = Form {
             target_size: pipeline.sink.target_file_size.min(pipeline.memory / FILE),
             sorted_by: query.sort_columns().iter().map(|column| column + 2).collect(),
@@ -230,6 +231,7 @@ pub async fn stage(
         counts: cut.counts,
         totals,
         released: ending.released,
+        shared: cut.shared,
     };
     Ok(Staged { entry, payload })
 }
@@ -292,9 +294,26 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+/// Brings the groups that other instances have in memory, too, to hand from the store. Runs stay there.
+async fn bring(desk: Desk<'_>, closing: &mut Closing) -> Result<(), Error> {
+    if desk.query.keeps() == Keeps::Rows {
+        return Ok(());
+    }
+    let brought = closing.states.iter_mut().filter(|state| state.foreign).map(|state| async move {
+        let (runs, held) = std::mem::take(&mut state.stored).into_iter().partition(|chunk| chunk.run.is_some());
+        state.stored = runs;
+        state.fresh = load(desk.store, &held).await?;
+        Ok::<_, Error>(())
+    });
+    futures::stream::iter(brought).buffer_unordered(CONCURRENT).try_collect::<()>().await
+}
+
 /// A partial result as the entry names it: what is stored already, many small pieces made one, and what is new.
 async fn save(desk: Desk<'_>, state: State, saved: &mut StateWriter<'_>) -> Result<Vec<Chunk>, Error> {
-    let State { stored, fresh, run } = state;
+    let State { stored, fresh, run, foreign } = state;
+    if foreign {
+        return Ok(stored);
+    }
     let mut chunks = match desk.query.keeps() {
         Keeps::Rows => merge_rows(desk, stored, saved).await?,
         Keeps::Groups => join_runs(desk, stored, saved).await?,

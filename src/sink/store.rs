@@ -362,6 +362,19 @@ impl Store {
         Ok(found)
     }
 
+    /// Makes durable, on a local disk, what others have just written into `folder` and may not have synced yet. What a
+    /// bucket shows is durable.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn sync(&self, folder: &str) -> Result<(), SinkError> {
+        let Some(root) = &self.folder else { return Ok(()) };
+        let synced = std::fs::File::open(root.join(folder)).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| {
+            SinkError::Unavailable(format!("sink {self}: cannot sync {folder}: {error}; check the disk"))
+        })
+    }
+
     /// Removes what killed writers left of files they had not finished (`name#1`) on a local disk, and syncs the
     /// folders that crashed writers may have made. Buckets have neither.
     pub fn sweep_unfinished(&self) {

@@ -3,6 +3,7 @@
 pub mod embedded;
 pub mod file;
 pub mod kafka;
+pub mod member;
 pub mod produce;
 pub mod publish;
 pub mod registry;
@@ -106,6 +107,14 @@ pub trait Source: Send {
     /// If the source refuses.
     async fn assign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError>;
 
+    /// Begins anew with these partitions and no others: nothing comes any more of what was assigned before.
+    ///
+    /// # Errors
+    /// If the source refuses, or cannot do it.
+    async fn reassign(&mut self, _from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        Err(SourceError::Invalid("this source cannot be shared among instances".to_owned()))
+    }
+
     /// Says which of the assigned partitions are not wanted for now, in place of those named before. What is under way of
     /// them still comes; they are read on, with nothing left out, when they are no longer named. A source may go on
     /// all the same.
@@ -166,6 +175,9 @@ pub enum SourceError {
         /// The id of the topic that has the name now.
         now: String,
     },
+    /// Another instance is in this one's place.
+    #[error("{0}")]
+    Fenced(String),
     /// The source cannot be used now and did not come back in time.
     #[error("{0}")]
     Unavailable(String),
@@ -178,6 +190,7 @@ impl SourceError {
         match self {
             Self::Invalid(_) => Kind::Invalid,
             Self::Data(_) | Self::Remade { .. } => Kind::Data,
+            Self::Fenced(_) => Kind::Fenced,
             Self::Unavailable(_) => Kind::Unavailable,
         }
     }

@@ -137,7 +137,7 @@ impl Seen {
     pub(super) fn committed(&mut self, entry: &Entry) {
         self.commits += 1;
         self.sequence = entry.sequence.0;
-        let took = self.took.take().unwrap_or(Took { commit: 0, publish: 0, at: entry.time });
+        let took = self.took.take().unwrap_or(Took { commit: 0, publish: 0, at: entry.time, attempts: 1 });
         self.last_commit = Some(took.at);
         for file in &entry.files {
             let files = self.files.entry(kind(file.kind)).or_default();

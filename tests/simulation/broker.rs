@@ -324,6 +324,13 @@ impl Source for SimSource {
         Ok(())
     }
 
+    async fn reassign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        self.lanes.clear();
+        self.paused.clear();
+        self.asked = None;
+        self.assign(from).await
+    }
+
     fn pause(&mut self, partitions: &BTreeSet<Partition>) -> Result<(), SourceError> {
         self.paused.clone_from(partitions);
         Ok(())

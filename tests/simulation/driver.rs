@@ -20,8 +20,10 @@ use windrow::pipeline::{self, Options, Parts, Unobserved};
 use windrow::record::Timestamp;
 use windrow::sink::layout;
 use windrow::sink::store::Store;
+use windrow::source::member::Member;
 
 use crate::broker::SimSource;
+use crate::group::SimMember;
 use crate::invariants::Moment;
 use crate::plan::{Action, BEGIN, Plan, pipeline};
 use crate::store::SimStore;
@@ -355,6 +357,8 @@ impl Driver {
         let clock = Clock::made_up(&VIRTUAL, Timestamp(BEGIN + skew));
         let source = SimSource::new(self.world.clone(), who, clock, world.plan.manner.clone());
         let store = SimStore { world: self.world.clone(), who };
+        let shares = world.plan.shared && !options.once && !world.leaving;
+        let member = shares.then(|| -> Box<dyn Member> { Box::new(SimMember::new(self.world.clone(), who)) });
         let id = format!("{:06x}{:06x}{:020x}", who, world.plan.seed & 0xff_ffff, world.chance.number());
         let writer = Writer { id, host: format!("host{host}"), pid: u32::try_from(who).unwrap(), started: Some(1) };
         let shared = self.world.clone();
@@ -367,6 +371,7 @@ impl Driver {
             instance: Instance::of(writer, move |other| shared.lock().unwrap().is_gone(host, other)),
             clock,
             observer: Box::new(Unobserved),
+            member,
         };
         drop(world);
         let (stop, stopped) = watch::channel(false);
@@ -464,7 +469,7 @@ impl Driver {
             Action::Outage(outage) => world.outage = outage,
             Action::Start => {
                 let wanted = world.plan.wanted;
-                let most = if world.calm { wanted.min(2) } else { wanted };
+                let most = if world.calm && !world.plan.shared { wanted.min(2) } else { wanted };
                 drop(world);
                 if self.slots.len() < most {
                     self.start(Options::default());
@@ -488,6 +493,7 @@ impl Driver {
                 slot.frozen = Some(time::now() + span);
                 self.freezes += 1;
             }
+            Action::Shuffle => world.group.shuffle(),
             Action::Stop(pick) => {
                 let slot = &self.slots[usize::try_from(pick % lives).unwrap()];
                 world.instances[slot.who].stopping = true;

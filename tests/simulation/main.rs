@@ -18,6 +18,7 @@ mod chance;
 mod driver;
 mod faults;
 mod files;
+mod group;
 mod invariants;
 mod oracle;
 mod plan;

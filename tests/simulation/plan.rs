@@ -66,6 +66,8 @@ pub enum Action {
     Crash(u64),
     Freeze(u64, i64),
     Stop(u64),
+    /// The group gives its partitions out anew.
+    Shuffle,
     /// The machine: every instance, and, of a disk, what was not yet answered.
     PowerCut,
     /// Somebody clears the sink of what nothing needs, as `windrow gc --delete` does, but whatever its age.
@@ -89,6 +91,8 @@ pub struct Plan {
     /// How far an instance's wall clock may be off.
     pub skew: i64,
     pub lanes: usize,
+    /// Whether the instances share the topic.
+    pub shared: bool,
     /// The topic may be cut, or lose records that a strict pipeline stops for.
     pub may_stop: bool,
     pub plant: Option<Plant>,

@@ -204,10 +204,35 @@ pub fn random(seed: u64) -> Plan {
         hosts,
         skew: chance.pick(&[0, 0, 2 * SECOND, 60 * SECOND, 86_400 * SECOND]),
         lanes,
+        shared: false,
         may_stop,
         plant: None,
         shape,
     }
+}
+
+/// A world of one to five instances that share the topic: partitions move between them at any moment, and an instance
+/// that was frozen goes on with what is no longer its own.
+pub fn shared(seed: u64) -> Plan {
+    let mut plan = random(seed);
+    let mut chance = Chance::new(seed ^ 0x9a0b);
+    plan.shared = true;
+    plan.wanted = usize::try_from(chance.between(1, 5)).unwrap();
+    // Of a machine's disk all instances see what is not yet safe; a store answers when it is.
+    plan.faults.disk = false;
+    plan.script.retain(|(_, action)| !matches!(action, Action::PowerCut));
+    let lasts = plan.calm_at;
+    for _ in 0..chance.pick(&[0, 2, 8, 20]) {
+        let pick = chance.number() >> 1;
+        let action = match chance.below(10) {
+            0..=4 => Action::Shuffle,
+            5..=6 => Action::Crash(pick),
+            7..=8 => Action::Freeze(pick, chance.between(1, 100) * SECOND),
+            _ => Action::Stop(pick),
+        };
+        plan.script.push((chance.between(0, lasts), action));
+    }
+    plan
 }
 
 /// A pair of worlds over the same topic: nothing is idle, so every schedule must give the same files.
@@ -284,6 +309,7 @@ pub fn calm(name: u64) -> Plan {
         hosts: 1,
         skew: 0,
         lanes: 1,
+        shared: false,
         may_stop: false,
         plant: None,
     }

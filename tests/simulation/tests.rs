@@ -9,7 +9,7 @@ use crate::driver::{Report, run};
 use crate::faults::{Fate, KINDS};
 use crate::plan::{Action, Plan};
 use crate::planted::Plant;
-use crate::scenarios::{SINGLE, SMALL, correction_without_rows, cut_and_read_again, random, same_topic};
+use crate::scenarios::{SINGLE, SMALL, correction_without_rows, cut_and_read_again, random, same_topic, shared};
 use crate::short::short;
 use crate::table::{CRASH_TABLE, MORE, Tried, machine};
 use crate::time::{MILLI, SECOND};
@@ -109,6 +109,11 @@ fn random_worlds_keep_every_promise() {
 #[test]
 fn short_worlds_keep_every_promise() {
     many_worlds("short_worlds", short);
+}
+
+#[test]
+fn instances_that_share_a_topic_keep_every_promise() {
+    many_worlds("instances_that_share", shared);
 }
 
 fn many_worlds(name: &str, plan: fn(u64) -> Plan) {

@@ -11,6 +11,7 @@ use crate::broker::{Broker, Rec};
 use crate::chance::Chance;
 use crate::faults::{Fate, KINDS};
 use crate::files::{self, Content};
+use crate::group::Coordinator;
 use crate::invariants::{self, Moment};
 use crate::oracle::{Taken, Truth};
 use crate::plan::{Action, BEGIN, Plan};
@@ -35,6 +36,7 @@ pub struct World {
     pub plan: Plan,
     pub chance: Chance,
     pub broker: Broker,
+    pub group: Coordinator,
     pub objects: Objects,
     pub log: Vec<Entry>,
     pub taken: Taken,
@@ -72,6 +74,7 @@ impl World {
         Self {
             chance: Chance::new(plan.seed),
             broker,
+            group: Coordinator::default(),
             objects: Objects::default(),
             log: Vec::new(),
             taken: Taken::default(),

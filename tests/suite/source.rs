@@ -56,6 +56,7 @@ impl Fixture {
             start: Start::Earliest,
             properties: BTreeMap::new(),
             headers: false,
+            shared: false,
         };
         KafkaSource::connect(&config, Clock::system()).unwrap()
     }

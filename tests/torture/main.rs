@@ -18,6 +18,7 @@
 )]
 
 mod chaos;
+mod group;
 mod outside;
 mod servers;
 #[allow(dead_code, unused_macros, reason = "the suite's, of which not all is needed here")]
@@ -57,7 +58,7 @@ const CALM: Duration = Duration::from_secs(600);
 #[test]
 fn whatever_is_done_to_it_every_published_row_is_right() {
     let test = "whatever_is_done_to_it_every_published_row_is_right";
-    let Some(servers) = Servers::start() else {
+    let Some(servers) = Servers::start(0) else {
         return skip(test, "WINDROW_TORTURE_SERVICES names no folder with kafka.sh, s3.sh and toxiproxy.sh");
     };
     let seconds = std::env::var("WINDROW_TORTURE_SECONDS").map_or(120, |text| text.parse::<usize>().unwrap());

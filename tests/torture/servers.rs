@@ -32,11 +32,11 @@ const KEY: &str = "torture";
 const SECRET: &str = "torture-secret";
 
 impl Servers {
-    /// Starts them; `None` if the environment names no scripts.
-    pub(crate) fn start() -> Option<Self> {
+    /// Starts them, on ports so far after the first; `None` if the environment names no scripts.
+    pub(crate) fn start(after: u16) -> Option<Self> {
         let scripts = std::env::var_os("WINDROW_TORTURE_SERVICES").filter(|folder| !folder.is_empty())?;
         let port = std::env::var("WINDROW_TORTURE_PORT").map_or(19_600, |text| text.parse().unwrap());
-        let servers = Self { scripts: scripts.into(), port };
+        let servers = Self { scripts: scripts.into(), port: port + after };
         for name in ["kafka", "s3", "toxiproxy"] {
             servers.tell(name, "wipe");
             servers.tell(name, "up");

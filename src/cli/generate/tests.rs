@@ -48,6 +48,7 @@ async fn a_topic_gets_every_record_in_its_partition() {
         start: Start::Earliest,
         properties: std::collections::BTreeMap::new(),
         headers: false,
+        shared: false,
     };
     let topic = KafkaSource::connect(&config, Clock::system()).unwrap().describe().await.unwrap();
     let expected = |partition| {

@@ -52,6 +52,7 @@ fn config(entry: &Entry, file: Option<&Path>, brokers: Option<&str>) -> Result<O
             start: Start::Latest,
             properties: BTreeMap::new(),
             headers: false,
+            shared: false,
         },
         (Some(file), _) => match Pipeline::load(file)?.source {
             SourceConfig::Kafka(config) => config,

@@ -223,14 +223,8 @@ fn sources_are_refused_with_what_to_write() {
         ),
         (
             "start = \"latest\"",
-            "assignment = \"group\"",
-            "8: source.kafka.assignment = \"group\": partitions cannot be shared among instances in this version; \
-             write \"all\": one instance reads every partition, a second one stands by",
-        ),
-        (
-            "start = \"latest\"",
             "assignment = \"some\"",
-            "8: source.kafka.assignment = \"some\": unknown; write \"all\"",
+            "8: source.kafka.assignment = \"some\": unknown; write \"all\" or \"group\"",
         ),
     ]);
 }

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod errors;
 mod heard;
 mod inquiry;
+pub mod member;
 mod progress;
 mod reader;
 pub(in crate::source) mod settings;
@@ -64,6 +65,7 @@ pub fn inbox<C: ConsumerContext>(kafka: &KafkaConfig, context: C) -> Result<Inbo
 
 /// A topic, read in full.
 pub struct KafkaSource {
+    kafka: KafkaConfig,
     topic: String,
     brokers: String,
     clock: Clock,
@@ -95,11 +97,17 @@ impl KafkaSource {
     pub fn connect(kafka: &KafkaConfig, clock: Clock) -> Result<Self, SourceError> {
         let heard = Heard::default();
         let inquiry = Arc::new(Inquiry::connect(kafka, heard.clone())?);
+        Self::open(kafka, clock, heard, inquiry)
+    }
+
+    /// With a client to read with that is new, and one to ask with that may not be: it remembers the topic.
+    fn open(kafka: &KafkaConfig, clock: Clock, heard: Heard, inquiry: Arc<Inquiry>) -> Result<Self, SourceError> {
         let inbox = Arc::new(inbox(kafka, heard.clone())?);
         let (sender, events) = tokio::sync::mpsc::channel(EVENTS);
         let (used, for_reader) = mpsc::sync_channel(EVENTS);
         let (ending, ended) = mpsc::channel();
         let source = Self {
+            kafka: kafka.clone(),
             topic: kafka.topic.clone(),
             brokers: kafka.brokers.clone(),
             clock,
@@ -242,6 +250,19 @@ impl Source for KafkaSource {
             SourceError::Unavailable(format!("topic {}: cannot begin to read: {error}", self.topic))
         })?;
         self.watch()
+    }
+
+    /// With another client: of the one before nothing can come any more.
+    async fn reassign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        let has_begun = self.for_watch.is_none();
+        if has_begun {
+            let inquiry = self.inquiry.clone().ok_or_else(|| self.closed())?;
+            let new = Self::open(&self.kafka, self.clock, self.heard.clone(), inquiry)?;
+            let old = std::mem::replace(self, new);
+            // Its threads end in their own time.
+            let _ = thread::Builder::new().name("windrow-farewell".to_owned()).spawn(move || drop(old));
+        }
+        if from.is_empty() { Ok(()) } else { self.assign(from).await }
     }
 
     /// The client drops what it has fetched of a paused partition, and later fetches from behind the last message that it

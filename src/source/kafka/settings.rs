@@ -56,6 +56,25 @@ pub(super) fn reading(kafka: &KafkaConfig) -> ClientConfig {
     config
 }
 
+/// Settings of the client that is a member of the group, and reads nothing.
+pub(super) fn member(kafka: &KafkaConfig, name: Option<&str>) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    // A dead instance is missed after this; a shorter time would take a moment's trouble for death.
+    config.set("session.timeout.ms", "15000");
+    common(&mut config, &kafka.brokers, &kafka.properties);
+    guard(&mut config);
+    config.set("group.id", &kafka.group).set("group.protocol", "classic");
+    config.set("partition.assignment.strategy", "cooperative-sticky");
+    // It assigns ends, which nothing is read from: an offset that is gone is no concern of its.
+    config.set("auto.offset.reset", "latest").set("enable.partition.eof", "false");
+    // It is polled as long as the instance goes on with its work.
+    config.set("max.poll.interval.ms", "60000");
+    if let Some(name) = name {
+        config.set("group.instance.id", name);
+    }
+    config
+}
+
 /// What correctness rests on; set last, so that no property overrides it.
 fn guard(config: &mut ClientConfig) {
     config

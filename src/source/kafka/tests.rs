@@ -19,6 +19,7 @@ fn config(broker: &Broker) -> KafkaConfig {
         start: Start::Earliest,
         properties: BTreeMap::new(),
         headers: false,
+        shared: false,
     }
 }
 

@@ -131,6 +131,11 @@ impl Source for WithSchemas {
         self.inner.assign(from).await
     }
 
+    async fn reassign(&mut self, from: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        self.held = None;
+        self.inner.reassign(from).await
+    }
+
     async fn next(&mut self) -> Result<Event, SourceError> {
         loop {
             if let Some(held) = &mut self.held {

@@ -61,6 +61,7 @@ pub(super) fn run(file: &FilePath, step: Step, count: u64) {
             instance: Instance::this(),
             clock,
             observer: Box::new(Unobserved),
+            member: None,
         };
         let (_stop, stopped) = watch::channel(false);
         pipeline::run(parts, Options { once, close_all: false }, stopped).await

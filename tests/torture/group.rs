@@ -1,0 +1,217 @@
+//! Three instances share a topic of twelve partitions. They are killed, stopped, frozen for longer than the group waits,
+//! joined by a fourth that leaves again; the broker is killed and started again.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use windrow::clock::Clock;
+use windrow::record::Timestamp;
+
+use crate::servers::{Server, Servers};
+use crate::support::broker::Broker;
+use crate::support::pipeline::PipelineFile;
+use crate::support::place::Place;
+use crate::support::process::{Running, run};
+use crate::support::rides::{MINUTE, Plan, SECOND};
+use crate::support::truth::Truth;
+use crate::support::worlds::World;
+use crate::support::{eventually, seed, skip};
+use crate::watch::Watch;
+use crate::{CALM, keep_sending};
+
+const PARTITIONS: usize = 12;
+/// Records a second and partition.
+const RATE: usize = 40;
+/// Ports after those of the other torture.
+const PORTS: u16 = 60;
+/// The one that comes and goes.
+const GUEST: usize = 3;
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Done {
+    starts: u32,
+    kills: u32,
+    stops: u32,
+    freezes: u32,
+    guests: u32,
+    broker_kills: u32,
+}
+
+struct Group<'a> {
+    rng: ChaCha8Rng,
+    place: &'a Place,
+    file: PathBuf,
+    clock: Clock,
+    /// The last one is there for a while only.
+    instances: [Option<Running>; 4],
+    /// Who is frozen, and until when.
+    frozen: Option<(usize, Timestamp)>,
+    done: Done,
+}
+
+impl Group<'_> {
+    /// Starts whoever should be there; a panic if one has ended by itself.
+    fn keep_alive(&mut self) {
+        for number in 0..GUEST {
+            self.start(number);
+        }
+    }
+
+    fn start(&mut self, number: usize) {
+        if let Some(running) = &mut self.instances[number] {
+            let code = running.exit_code();
+            assert_eq!(code, None, "an instance ended by itself: {}", running.stderr());
+            return;
+        }
+        let mut command = self.place.windrow();
+        command.arg("run").arg(&self.file);
+        // Two of them are known again after a restart, and get back what they had.
+        if number < 2 {
+            command.args(["--instance", &format!("torture-{number}")]);
+        }
+        self.instances[number] = Some(Running::start(&mut command));
+        self.done.starts += 1;
+    }
+
+    fn act(&mut self, servers: &Servers) {
+        let number = self.rng.random_range(0..GUEST);
+        let is_frozen = self.frozen.is_some_and(|(frozen, _)| frozen == number);
+        match self.rng.random_range(0..10) {
+            0..=2 if !is_frozen => {
+                self.instances[number].take().unwrap().kill();
+                self.done.kills += 1;
+            }
+            3..=4 if !is_frozen => self.stop(number),
+            5..=6 if self.frozen.is_none() => {
+                self.instances[number].as_ref().unwrap().signal("STOP");
+                // The group waits for fifteen seconds.
+                let span = self.rng.random_range(5..40) * SECOND;
+                self.frozen = Some((number, self.clock.now().plus(span)));
+                self.done.freezes += 1;
+            }
+            7..=8 => {
+                if self.instances[GUEST].is_some() {
+                    self.stop(GUEST);
+                } else {
+                    self.start(GUEST);
+                    self.done.guests += 1;
+                }
+            }
+            9 => {
+                servers.kill(Server::Kafka);
+                servers.up(Server::Kafka);
+                self.done.broker_kills += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self, number: usize) {
+        let ended = self.instances[number].take().unwrap().stop();
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended:?}");
+        assert!(ended.code != Some(1) || ended.stderr.contains("leaving at once"), "{ended:?}");
+        self.done.stops += 1;
+    }
+
+    fn thaw(&mut self, now: bool) {
+        if let Some((number, until)) = self.frozen
+            && (now || self.clock.now() >= until)
+        {
+            self.instances[number].as_ref().unwrap().signal("CONT");
+            self.frozen = None;
+        }
+    }
+}
+
+#[test]
+fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right() {
+    let test = "whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right";
+    let Some(servers) = Servers::start(PORTS) else {
+        return skip(test, "WINDROW_TORTURE_SERVICES names no folder with kafka.sh, s3.sh and toxiproxy.sh");
+    };
+    let seconds = std::env::var("WINDROW_TORTURE_SECONDS").map_or(120, |text| text.parse::<usize>().unwrap());
+    let seed = seed();
+    let world = World::new(Broker::at(&servers.brokers()), Place::on(servers.s3()), PARTITIONS.try_into().unwrap());
+    let records = seconds * RATE;
+    let plan = Plan {
+        seed,
+        records: vec![records; PARTITIONS],
+        span: i64::try_from(seconds).unwrap() * 10 * SECOND,
+        disorder: SECOND,
+        late: (40, 20 * SECOND),
+        too_late: (15, 2 * MINUTE),
+        broken: 15,
+        tombstones: true,
+    };
+    let lines = plan.lines();
+    let mut pipeline = PipelineFile::over_topic(&world);
+    pipeline.window += "emit = \"early\"\n";
+    let truth = Truth::of(&lines, pipeline.shape, 0);
+    let alone = pipeline.write(world.dir.path());
+    let shared = world.dir.path().join("shared.toml");
+    std::fs::write(&shared, pipeline.text().replace("\ngroup = ", "\nassignment = \"group\"\ngroup = ")).unwrap();
+
+    let calm = std::sync::Arc::default();
+    let sender = keep_sending(world.broker.producer(&world.topic, &[]), lines, seconds, std::sync::Arc::clone(&calm));
+    let mut group = Group {
+        rng: ChaCha8Rng::seed_from_u64(seed),
+        place: &world.place,
+        file: shared,
+        clock: Clock::system(),
+        instances: [None, None, None, None],
+        frozen: None,
+        done: Done::default(),
+    };
+    let mut watch = Watch::new(&world.place, &truth);
+    let until = group.clock.now().plus(i64::try_from(seconds).unwrap() * SECOND);
+    while group.clock.now() < until {
+        group.keep_alive();
+        let pause = group.rng.random_range(1_000..6_000);
+        thread::sleep(Duration::from_millis(pause));
+        group.act(&servers);
+        group.thaw(false);
+        watch.look();
+    }
+    calm.store(true, std::sync::atomic::Ordering::Relaxed);
+    group.thaw(true);
+    sender.join().unwrap();
+
+    let all = u64::try_from(records * PARTITIONS).unwrap();
+    eventually("everything is read once nothing is done to it any more", CALM, || {
+        group.keep_alive();
+        (world.place.newest()?["totals"]["read"].as_u64() == Some(all)).then_some(())
+    });
+    let writers = world.place.newest().unwrap();
+    for number in 0..group.instances.len() {
+        if group.instances[number].is_some() {
+            group.stop(number);
+        }
+    }
+    // Who was killed last may still be thought to read: the log has to stand still for a while then.
+    eventually("a run that is alone may close what is open", CALM, || {
+        let ended = run(world.place.windrow().args(["run", "--once", "--close-all"]).arg(&alone));
+        if ended.code == Some(3) {
+            return None;
+        }
+        Some(ended.expect(0))
+    });
+    watch.look();
+    watch.nothing_has_changed();
+    truth.assert_early(&world.place);
+    let mut audit = world.place.windrow();
+    audit.arg("audit").arg(world.place.url()).arg("--replay").arg(&alone);
+    let audit = Running::start(&mut audit).wait(CALM).expect(0);
+    assert!(audit.stdout.contains("\nsound\n"), "{}", audit.said());
+    let held: std::collections::BTreeSet<_> = writers["partitions"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(|claim| claim["held"]["writer"].as_str())
+        .collect();
+    eprintln!("{:?}\n{} files seen as they appeared\n{}", group.done, watch.seen(), audit.stdout);
+    assert!(held.len() > 1, "the topic was not shared: {held:?}");
+}
