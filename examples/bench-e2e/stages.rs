@@ -141,7 +141,7 @@ fn kafka(pipeline: &Pipeline) -> Outcome<&KafkaConfig> {
 /// The limit: the same client with the same settings, and nothing else.
 fn bare(mut watcher: Watcher, kafka: &KafkaConfig, args: &Args) -> Outcome<Measured> {
     use rdkafka::consumer::{Consumer, DefaultConsumerContext};
-    let inbox = windrow::source::kafka::inbox(kafka, DefaultConsumerContext)?;
+    let inbox = Arc::new(windrow::source::kafka::inbox(kafka, DefaultConsumerContext)?);
     let mut list = rdkafka::TopicPartitionList::new();
     for partition in 0..i32::try_from(args.partitions)? {
         if !inbox.lead(&kafka.topic, Partition(partition)) {
@@ -186,7 +186,6 @@ async fn cut_off(stage: Stage, mut watcher: Watcher, pipeline: Pipeline) -> Outc
         watcher.seen()?;
         read += records.len() as u64;
         if stage == Stage::Fetch {
-            source.take_back(records);
             continue;
         }
         let decoded = decoder.decode(records);
@@ -194,7 +193,6 @@ async fn cut_off(stage: Stage, mut watcher: Watcher, pipeline: Pipeline) -> Outc
             engine.push(&decoded, clock.now())?;
             engine.advance(clock.now());
         }
-        source.take_back(decoded.records);
     }
     let measured = watcher.measured(read);
     // Dropping all groups, and closing the client, are no part of it.

@@ -245,7 +245,6 @@ impl Run {
             );
             return Err(SourceError::Data(text).into());
         }
-        self.parts.source.take_back(decoded.records);
         Ok(())
     }
 
