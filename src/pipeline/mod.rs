@@ -1,5 +1,6 @@
 //! The loop that joins the stations. Start and recovery are the same path.
 
+mod ahead;
 mod group;
 mod observer;
 mod open;
@@ -13,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{OnInvalid, Pipeline};
-use crate::decode::Decode;
+use crate::decode::{Decode, Decoded};
 use crate::engine::{Engine, SPREAD};
 use crate::error::Error;
 use crate::log::entry::{Entry, Tail};
@@ -30,6 +32,7 @@ use crate::sink::stage::{Desk, Ending, Flush, Identity, stage};
 use crate::sink::store::Store;
 use crate::source::member::Member;
 use crate::source::{Event, Source, SourceError};
+use ahead::{Ahead, Early};
 use group::{Shared, next_change};
 pub use observer::{Detail, Holding, Observer, Together, Took, Unobserved, View};
 use turn::HEARTBEAT;
@@ -39,6 +42,8 @@ use writer::Instance;
 const TICK: Duration = Duration::from_millis(250);
 /// The least pause between two commits, in microseconds: windows that close in a burst share one.
 const BREATH: i64 = 200_000;
+/// So many records are taken in at once, if they are there, before everything else is looked at.
+const LOOK: usize = 1024;
 /// How long the source may take to say where it ends when a run is over.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 /// Microseconds between two looks at everything there is to see.
@@ -137,6 +142,10 @@ struct Run {
     /// Bytes of open windows in the store.
     stored: u64,
     paced_at: Option<Timestamp>,
+    /// What came before its turn.
+    ahead: Ahead,
+    /// Records taken in since everything was last looked at.
+    unlooked: usize,
     committed_at: Timestamp,
     /// How long the last commit took, in microseconds.
     cost: i64,
@@ -148,20 +157,30 @@ impl Run {
             if options.once && self.is_at_end() {
                 return Ok(Ended::AtEnd);
             }
-            let event = tokio::select! {
-                biased;
-                () = stopped(stop) => return Ok(Ended::Stopped),
-                change = next_change(&mut self.shared) => {
-                    self.change(change?).await?;
-                    None
-                }
-                event = self.parts.source.next() => Some(event?),
-                () = self.parts.clock.sleep(TICK) => None,
+            let early = match self.ahead.pop() {
+                Some(_) if *stop.borrow() => return Ok(Ended::Stopped),
+                Some(early) => Some(early),
+                None => tokio::select! {
+                    biased;
+                    () = stopped(stop) => return Ok(Ended::Stopped),
+                    change = next_change(&mut self.shared) => {
+                        self.change(change?).await?;
+                        None
+                    }
+                    event = self.parts.source.next() => Some(Early::Event(event)),
+                    () = self.parts.clock.sleep(TICK) => None,
+                },
             };
-            match event {
-                Some(Event::Finished) => return Ok(Ended::AtEnd),
-                Some(event) => self.take(event).await?,
+            match early {
+                Some(Early::Event(event)) => match event? {
+                    Event::Finished => return Ok(Ended::AtEnd),
+                    event => self.take(event).await?,
+                },
+                Some(Early::Decoded(decoded)) => self.take_decoded(&decoded)?,
                 None => {}
+            }
+            if self.has_more_at_once() {
+                continue;
             }
             let now = self.parts.clock.now();
             self.engine.advance(now);
@@ -173,6 +192,23 @@ impl Run {
             self.pace(now)?;
             self.show(now);
         }
+    }
+
+    /// Whether another event is there already, and few records came since everything was last looked at: many partitions
+    /// bring small batches, and what is done for all of them is not done for each.
+    fn has_more_at_once(&mut self) -> bool {
+        let few = self.unlooked < LOOK;
+        if few
+            && self.ahead.is_empty()
+            && let Some(event) = self.parts.source.next().now_or_never()
+        {
+            self.ahead.push(Early::Event(event));
+        }
+        let more = few && !self.ahead.is_empty();
+        if !more {
+            self.unlooked = 0;
+        }
+        more
     }
 
     async fn take(&mut self, event: Event) -> Result<(), Error> {
@@ -233,9 +269,14 @@ impl Run {
             return Ok(());
         }
         let decoded = self.parts.decoder.decode(records);
+        self.take_decoded(&decoded)
+    }
+
+    fn take_decoded(&mut self, decoded: &Decoded) -> Result<(), Error> {
         let now = self.parts.clock.now();
-        self.parts.observer.decoded(&decoded, now);
-        self.engine.push(&decoded, now)?;
+        self.parts.observer.decoded(decoded, now);
+        self.engine.push(decoded, now)?;
+        self.unlooked += decoded.records.len();
         if self.parts.pipeline.on_invalid == OnInvalid::Fail
             && let Some(kept) = self.engine.first_invalid()
         {
@@ -312,15 +353,27 @@ impl Run {
         self.parts.source.confirm().await?;
         let started = self.parts.clock.now();
         let cut = self.engine.cut()?;
-        let Parts { pipeline, query, store, source, clock, .. } = &mut self.parts;
+        let Parts { pipeline, query, store, source, decoder, clock, .. } = &mut self.parts;
+        let (store, newest) = (&*store, &self.newest);
         let desk = Desk { store, pipeline, identity: &self.identity, query };
-        let staged = match stage(desk, Some(&self.newest), cut, ending, started).await {
-            Ok(staged) => staged,
-            Err(error) => return Err(log::overtaken(store, Some(&self.newest), error).await?),
+        let write = async {
+            let staged = match stage(desk, Some(newest), cut, ending, started).await {
+                Ok(staged) => staged,
+                Err(error) => return Err(log::overtaken(store, Some(newest), error).await?),
+            };
+            let committed = log::commit(store, Some(newest), staged).await?;
+            let logged = clock.now();
+            let published = publish(store, &committed).await?;
+            Ok::<_, Error>((committed, logged, published))
         };
-        let committed = log::commit(store, Some(&self.newest), staged).await?;
-        let logged = clock.now();
-        let published = publish(store, &committed).await?;
+        let (committed, logged, published) = if ending.released {
+            write.await?
+        } else {
+            // The first records after a start are looked at before they are decoded.
+            let is_known = |&(partition, _): &(Partition, Offset)| !self.known.contains_key(&partition);
+            let next = self.engine.positions().filter(is_known).collect();
+            self.ahead.during(write, source.as_mut(), decoder.as_mut(), next).await?
+        };
         source.commit(&published);
         let stored = committed.stored();
         self.engine.committed(&stored.entry);
@@ -343,6 +396,8 @@ impl Run {
     }
 
     async fn finish(mut self, options: Options, ended: Ended) -> Result<Entry, Error> {
+        // What came too early is not of this run; and it may hold the source's memory.
+        self.ahead = Ahead::default();
         let mut flush = Flush::WhenWorthIt;
         if ended == Ended::AtEnd {
             flush = Flush::Now;

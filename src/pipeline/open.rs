@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 
+use super::ahead::Ahead;
 use super::turn::{Turn, wait_for_turn};
 use super::{GROUPS, Options, Parts, Run, pace};
 use crate::config::{OnDataLoss, SourceConfig};
@@ -100,6 +101,8 @@ impl Run {
             shown_at: None,
             paused: BTreeSet::new(),
             paced_at: None,
+            ahead: Ahead::default(),
+            unlooked: 0,
             cost: 0,
         }
     }
