@@ -10,10 +10,14 @@
 //! process of its own, so that its CPU time and its peak of memory are its own. The files that the whole run published
 //! are compared, row by row, with what was generated: a fast wrong answer counts as none.
 //!
+//! `--only recover` and `--only latency` measure something else: how long a killed run takes to read on, and how long after
+//! a window's end its file is durable (see `live.rs`). They are not among the measurements made without being asked for.
+//!
 //! Compare ratios and CPU seconds rather than rates: on a busy machine, they are what holds.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the terminal")]
 
+mod live;
 mod measure;
 mod process;
 mod stages;
@@ -45,6 +49,15 @@ struct Args {
     /// Hours of event time that the records span; each is a window
     #[arg(long, default_value_t = 24)]
     hours: u32,
+    /// Windows are this long
+    #[arg(long, default_value = "1 hour", value_parser = duration)]
+    window: String,
+    /// Late records are waited for this long, so windows stay open for it
+    #[arg(long, default_value = "2 hours")]
+    lateness: String,
+    /// What limits.memory says
+    #[arg(long, default_value = "512 MiB")]
+    memory: String,
     /// How the records are compressed
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
@@ -66,15 +79,19 @@ struct Args {
     /// Make this one measurement, in this process
     #[arg(long, value_enum, hide = true)]
     stage: Option<Stage>,
-    /// Where the whole run publishes
-    #[arg(long, hide = true, default_value = "")]
+    /// Where windows are published of which the latency is measured, such as s3://bucket/prefix; a folder here if not said
+    #[arg(long, default_value = "")]
     sink: String,
+    /// Seconds for which records are written to measure latency
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
 }
 
 impl Args {
     fn shape(&self) -> Shape {
         let Self { records, groups, partitions, hours, compression, .. } = *self;
-        Shape { records, groups, partitions, hours, compression }
+        let window = humantime::parse_duration(&self.window).map_or(0, |window| window.as_micros());
+        Shape { records, groups, partitions, hours, compression, window: i64::try_from(window).unwrap_or(i64::MAX) }
     }
 
     fn stages(&self) -> &[Stage] {
@@ -85,6 +102,11 @@ impl Args {
 fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// As it is written, if it is a length of time.
+fn duration(text: &str) -> Result<String, humantime::DurationError> {
+    humantime::parse_duration(text).map(|_| text.to_owned())
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -105,7 +127,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Outcome<()> {
+    if args.only.contains(&Stage::Latency) {
+        return live::latency(args);
+    }
     let truth = topic::prepare(&args.brokers, &args.shape())?;
+    if args.only.contains(&Stage::Recover) {
+        return live::recover(args);
+    }
     let mut table = Table::default();
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);

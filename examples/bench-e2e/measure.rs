@@ -10,8 +10,26 @@ use crate::{Args, Outcome};
 /// Starts this program again to make one measurement; checks the answer if there is one.
 pub(crate) fn measure(stage: Stage, args: &Args, truth: &Truth) -> Outcome<Measured> {
     let sink = tempfile::Builder::new().prefix("windrow-bench-").tempdir_in(".")?;
+    let mut child = child(stage, args, &sink.path().display().to_string())?;
+    let output = child.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("measuring {} failed", stage.name()).into());
+    }
+    let measured: Measured = serde_json::from_slice(&output.stdout)?;
+    if measured.records != args.records {
+        return Err(format!("{}: {} records read, {} written", stage.name(), measured.records, args.records).into());
+    }
+    if stage == Stage::Whole {
+        truth.check(sink.path())?;
+    }
+    Ok(measured)
+}
+
+/// This program again, to make one measurement.
+pub(crate) fn child(stage: Stage, args: &Args, sink: &str) -> Outcome<Command> {
     let mut child = Command::new(std::env::current_exe()?);
-    child.args(["--stage", &stage.name(), "--sink", &sink.path().display().to_string(), "--brokers", &args.brokers]);
+    child.args(["--stage", &stage.name(), "--sink", sink, "--brokers", &args.brokers]);
+    child.args(["--window", &args.window, "--lateness", &args.lateness, "--memory", &args.memory]);
     let shape = args.shape();
     for (name, value) in [
         ("--records", shape.records),
@@ -26,18 +44,7 @@ pub(crate) fn measure(stage: Stage, args: &Args, truth: &Truth) -> Outcome<Measu
     for (key, value) in &args.properties {
         child.arg("--property").arg(format!("{key}={value}"));
     }
-    let output = child.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("measuring {} failed", stage.name()).into());
-    }
-    let measured: Measured = serde_json::from_slice(&output.stdout)?;
-    if measured.records != shape.records {
-        return Err(format!("{}: {} records read, {} written", stage.name(), measured.records, shape.records).into());
-    }
-    if stage == Stage::Whole {
-        truth.check(sink.path())?;
-    }
-    Ok(measured)
+    Ok(child)
 }
 
 /// One line for whoever computes with it.

@@ -36,6 +36,10 @@ pub(crate) enum Stage {
     Aggregate,
     /// Everything: also Parquet, the log, publishing, each file synced
     Whole,
+    /// How long a killed run takes to read on; by itself
+    Recover,
+    /// How long after a window's end its file is durable; by itself
+    Latency,
 }
 
 impl Stage {
@@ -109,6 +113,7 @@ pub(crate) fn run(stage: Stage, args: &Args) -> Outcome<()> {
             let outcome = runtime.block_on(async {
                 match stage {
                     Stage::Whole => whole(watcher, pipeline).await,
+                    Stage::Recover | Stage::Latency => crate::live::run(pipeline, clock).await,
                     _ => cut_off(stage, watcher, pipeline).await,
                 }
             });
@@ -123,15 +128,26 @@ pub(crate) fn run(stage: Stage, args: &Args) -> Outcome<()> {
 fn pipeline(args: &Args) -> Outcome<Pipeline> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let properties = args.properties.iter().map(|(key, value)| format!("{} = {}\n", quoted(key), quoted(value)));
+    let live = args.stage == Some(Stage::Latency);
+    let topic = if live { crate::live::topic(args.partitions) } else { args.shape().name() };
+    // What is measured live is of the present: nothing comes out of order, and every window is for itself.
+    let [window, lateness, delay] =
+        if live { ["1 second", "0 seconds", "0 seconds"] } else { [&*args.window, &*args.lateness, "10 minutes"] };
+    let commits = if args.stage == Some(Stage::Recover) { "1 second" } else { "10 seconds" };
     let text = include_str!("rides.toml")
         .replace("BROKERS", &quoted(&args.brokers))
-        .replace("TOPIC", &quoted(&args.shape().name()))
+        .replace("TOPIC", &quoted(&topic))
+        .replace("WINDOW", &quoted(window))
+        .replace("LATENESS", &quoted(lateness))
+        .replace("DELAY", &quoted(delay))
+        .replace("COMMITS", &quoted(commits))
+        .replace("MEMORY", &quoted(&args.memory))
         .replace("SINK", &quoted(if args.sink.is_empty() { "unused" } else { &args.sink }))
         .replace("# PROPERTIES\n", &properties.collect::<String>());
-    Ok(Pipeline::parse(&text, "rides.toml", &|_| None)?)
+    Ok(Pipeline::parse(&text, "rides.toml", &|name| std::env::var(name).ok())?)
 }
 
-fn kafka(pipeline: &Pipeline) -> Outcome<&KafkaConfig> {
+pub(crate) fn kafka(pipeline: &Pipeline) -> Outcome<&KafkaConfig> {
     match &pipeline.source {
         SourceConfig::Kafka(kafka) => Ok(kafka),
         SourceConfig::File(_) => Err("the pipeline reads no topic".into()),

@@ -41,6 +41,8 @@ pub(crate) struct Shape {
     pub(crate) partitions: u32,
     pub(crate) hours: u32,
     pub(crate) compression: Compression,
+    /// The length of windows in microseconds, of which the topic knows nothing.
+    pub(crate) window: i64,
 }
 
 /// What a window's group comes to: hundredths, and rides.
@@ -90,7 +92,7 @@ impl Shape {
                 group = u32::try_from(scatter(number) % u64::from(self.groups))?;
                 renamed(&original, group, &mut value)?;
             }
-            let start = fact.event_time.0.div_euclid(HOUR) * HOUR;
+            let start = fact.event_time.0.div_euclid(self.window) * self.window;
             let sums = truth.sums.entry((start, group)).or_default();
             *sums = (sums.0 + fact.amount, sums.1 + 1);
             take(record.partition.0, &record.key, &value, record.timestamp)?;
@@ -168,7 +170,7 @@ fn records_in(brokers: &str, shape: &Shape) -> Outcome<Option<u64>> {
     Ok(Some(records))
 }
 
-fn admin(brokers: &str) -> Outcome<AdminClient<DefaultClientContext>> {
+pub(crate) fn admin(brokers: &str) -> Outcome<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", brokers).create()?)
 }
 

@@ -1,0 +1,210 @@
+//! The parts, in the order of the path.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tokio::runtime::Runtime;
+use windrow::clock::Clock;
+use windrow::config::Pipeline;
+use windrow::decode::json::JsonDecoder;
+use windrow::decode::{Decode, Decoded};
+use windrow::engine::Engine;
+use windrow::generate::{Generator, Plan};
+use windrow::log;
+use windrow::log::entry::TopicId;
+use windrow::log::store::Stored;
+use windrow::pipeline::writer::Instance;
+use windrow::query::Query;
+use windrow::record::{Lender, Offset, Partition, Records, Timestamp};
+use windrow::sink::format::{FileFormat, encode};
+use windrow::sink::parquet::Form;
+use windrow::sink::stage::{Desk, Ending, Identity, stage};
+use windrow::sink::store::Store;
+
+/// Groups beyond what fits into a processor's cache.
+const MANY: usize = 1 << 20;
+/// A moment after every ride.
+const NOW: Timestamp = Timestamp(4_000_000_000_000_000);
+
+/// Values as they lie in the client's memory.
+#[derive(Debug)]
+struct Shelf(Vec<Vec<u8>>);
+
+impl Lender for Shelf {
+    fn record(&self, number: u32) -> (Option<&[u8]>, Option<&[u8]>) {
+        (Some(b"ride-0123456789a"), Some(&self.0[number as usize]))
+    }
+}
+
+fn pipeline(sink: &str) -> Pipeline {
+    let text = include_str!("rides.toml").replace("SINK", &serde_json::Value::from(sink).to_string());
+    Pipeline::parse(&text, "rides.toml", &|_| None).unwrap()
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn query(pipeline: &Pipeline) -> Arc<Query> {
+    Arc::new(runtime().block_on(Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables)).unwrap())
+}
+
+/// Rides of an hour; `change` is let at the value of each, with its number.
+fn rides(count: usize, change: impl Fn(usize, String) -> String) -> Shelf {
+    let plan = Plan { partitions: 1, ..Plan::RIDES }.spread(count as u64, 3_000_000_000);
+    let values = Generator::new(plan).filter_map(|ride| ride.value).take(count);
+    let values = values.enumerate().map(|(number, value)| change(number, String::from_utf8(value).unwrap()));
+    Shelf(values.map(String::into_bytes).collect())
+}
+
+/// As they come: no more than so many in a batch.
+fn batches(shelf: Shelf) -> Vec<Records> {
+    let count = shelf.0.len();
+    let bytes: Vec<usize> = shelf.0.iter().map(Vec::len).collect();
+    let lender: Arc<dyn Lender> = Arc::new(shelf);
+    let batch = |from: usize| {
+        let mut records = Records::new(Partition(0));
+        for number in from..count.min(from + 4096) {
+            let timestamp = Some(Timestamp(0));
+            records.push_lent(Offset(number as i64), timestamp, &lender, number as u32, bytes[number]);
+        }
+        records
+    };
+    (0..count).step_by(4096).map(batch).collect()
+}
+
+fn decoded(pipeline: &Pipeline, batches: Vec<Records>) -> Vec<Decoded> {
+    let mut decoder = JsonDecoder::new(&pipeline.columns, "rides");
+    let decoded: Vec<Decoded> = batches.into_iter().map(|batch| decoder.decode(batch)).collect();
+    assert!(decoded.iter().all(|decoded| decoded.rejected.is_empty()));
+    decoded
+}
+
+fn as_they_are(_: usize, value: String) -> String {
+    value
+}
+
+/// Each in a group of its own.
+fn zoned(number: usize, value: String) -> String {
+    let group = number.wrapping_mul(0x9e37_79b1) % MANY;
+    let (before, rest) = value.split_once("\"pickup_location\":\"").unwrap();
+    let (_, after) = rest.split_once('"').unwrap();
+    format!("{before}\"pickup_location\":\"Zone {group:07}\"{after}")
+}
+
+/// Records into columns, by their shape.
+pub(crate) fn decode(count: usize) -> Box<dyn FnMut()> {
+    decoding(count, as_they_are)
+}
+
+/// The same of records that have none: the white space of each is another.
+pub(crate) fn decode_spaced(count: usize) -> Box<dyn FnMut()> {
+    decoding(count, |number, value| value.replace(':', &format!(":{}", " ".repeat(number % 7))))
+}
+
+fn decoding(count: usize, change: fn(usize, String) -> String) -> Box<dyn FnMut()> {
+    let mut decoder = JsonDecoder::new(&pipeline("unused").columns, "rides");
+    let batches = batches(rides(count, change));
+    Box::new(move || {
+        for batch in &batches {
+            let decoded = decoder.decode(batch.clone());
+            assert_eq!(black_box(&decoded).rows.len(), batch.len());
+        }
+    })
+}
+
+/// Rows into the groups of a window, which are there already.
+pub(crate) fn group(count: usize) -> Box<dyn FnMut()> {
+    let pipeline = pipeline("unused");
+    let mut engine = Engine::new(pipeline.window.clone(), query(&pipeline));
+    let batches = decoded(&pipeline, batches(rides(count, as_they_are)));
+    Box::new(move || batches.iter().for_each(|batch| engine.push(batch, NOW).unwrap()))
+}
+
+/// Rows into new groups of a window.
+pub(crate) fn group_many(count: usize) -> Box<dyn FnMut()> {
+    let pipeline = pipeline("unused");
+    let query = query(&pipeline);
+    let batches = decoded(&pipeline, batches(rides(count, zoned)));
+    Box::new(move || {
+        let mut engine = Engine::new(pipeline.window.clone(), query.clone());
+        batches.iter().for_each(|batch| engine.push(batch, NOW).unwrap());
+        assert!(black_box(&engine).groups() > 0);
+    })
+}
+
+/// Groups of two partitions, as they are saved, into the rows of a window.
+fn saved(count: usize) -> (Pipeline, Arc<Query>, Vec<Vec<RecordBatch>>) {
+    let pipeline = pipeline("unused");
+    let query = query(&pipeline);
+    let share = || {
+        let mut partial = query.partial();
+        for batch in decoded(&pipeline, batches(rides(count, zoned))) {
+            let prepared = query.prepare(&batch.batch).unwrap();
+            let rows: Vec<u32> = (0..batch.rows.len() as u32).collect();
+            partial.add(&prepared, &rows).unwrap();
+        }
+        partial.snapshot().unwrap().batches
+    };
+    let shares = vec![share(), share()];
+    (pipeline, query, shares)
+}
+
+/// Many groups of two partitions into the rows of a closed window.
+pub(crate) fn close_many(count: usize) -> Box<dyn FnMut()> {
+    let (_, query, shares) = saved(count);
+    let runtime = runtime();
+    Box::new(move || {
+        let rows = runtime.block_on(query.close(shares.clone())).unwrap();
+        assert!(black_box(rows).iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
+    })
+}
+
+/// The rows of a closed window into a file's bytes.
+pub(crate) fn parquet(count: usize) -> Box<dyn FnMut()> {
+    let (_, query, shares) = saved(count);
+    let rows = runtime().block_on(query.close(shares)).unwrap();
+    Box::new(move || {
+        let files = encode(FileFormat::Parquet, query.output_schema(), &rows, &Form::default()).unwrap();
+        assert!(!black_box(files).is_empty());
+    })
+}
+
+/// A commit that publishes nothing, with a window open: state and entry written and synced.
+pub(crate) fn commit(_: usize) -> Box<dyn FnMut()> {
+    let folder = tempfile::Builder::new().prefix("windrow-parts-").tempdir_in(".").unwrap();
+    let pipeline = pipeline(&folder.path().display().to_string());
+    let query = query(&pipeline);
+    let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true).unwrap();
+    let batch = decoded(&pipeline, batches(rides(260, as_they_are))).remove(0);
+    let topic = TopicId { name: "rides".into(), cluster: None, id: None, files: Vec::new() };
+    let writer = Instance::this().writer().clone();
+    let identity = Identity { pipeline: "parts".into(), fingerprint: pipeline.fingerprint(), writer, topic };
+    let mut engine = Engine::new(pipeline.window.clone(), query.clone());
+    let (runtime, clock, mut next) = (runtime(), Clock::system(), 0);
+    let mut newest: Option<Stored> = None;
+    Box::new(move || {
+        let folder = &folder;
+        assert!(folder.path().exists());
+        let mut records = Records::new(Partition(0));
+        for record in batch.records.iter() {
+            records.push(Offset(next), record.timestamp, record.key, record.value);
+            next += 1;
+        }
+        let decoded = Decoded {
+            records,
+            rows: batch.rows.clone(),
+            batch: batch.batch.clone(),
+            event_times: batch.event_times.clone(),
+            rejected: Vec::new(),
+        };
+        engine.push(&decoded, NOW).unwrap();
+        let cut = engine.cut().unwrap();
+        let desk = Desk { store: &store, pipeline: &pipeline, identity: &identity, query: &query };
+        let staged = runtime.block_on(stage(desk, newest.as_ref(), cut, Ending::GOES_ON, clock.now())).unwrap();
+        let committed = runtime.block_on(log::commit(&store, newest.as_ref(), staged)).unwrap();
+        engine.committed(&committed.stored().entry);
+        newest = Some(committed.stored().clone());
+    })
+}
