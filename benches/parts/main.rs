@@ -5,7 +5,7 @@
 //! ```
 //!
 //! measures time. On a machine that does other things besides, times say little; instructions are the same everywhere:
-//! `.ci/instructions` has them counted, and compares with `benches/instructions.txt`. For it,
+//! `.ci/instructions` has them counted, and compares with what was counted before. For it,
 //!
 //! ```text
 //! parts --times NUMBER NAME

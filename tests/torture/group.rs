@@ -130,10 +130,13 @@ impl Group<'_> {
 #[test]
 fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right() {
     let test = "whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right";
+    let Some(seconds) = std::env::var("WINDROW_TORTURE_GROUP_SECONDS").ok() else {
+        return skip(test, "WINDROW_TORTURE_GROUP_SECONDS does not say how long");
+    };
+    let seconds = seconds.parse::<usize>().unwrap();
     let Some(servers) = Servers::start(PORTS) else {
         return skip(test, "WINDROW_TORTURE_SERVICES names no folder with kafka.sh, s3.sh and toxiproxy.sh");
     };
-    let seconds = std::env::var("WINDROW_TORTURE_SECONDS").map_or(120, |text| text.parse::<usize>().unwrap());
     let seed = seed();
     let world = World::new(Broker::at(&servers.brokers()), Place::on(servers.s3()), PARTITIONS.try_into().unwrap());
     let records = seconds * RATE;
