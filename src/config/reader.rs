@@ -117,7 +117,9 @@ impl<'e> Reader<'e> {
         if self.problems.len() >= MOST {
             return;
         }
-        let problem = (self.line(at), text);
+        // What stands in the file is told as text, whatever it would do to a terminal.
+        let text = text.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
+        let problem = (self.line(at), text.collect::<String>());
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

@@ -29,6 +29,37 @@ const KNOWN: [(&str, &str); 2] = [
     ),
 ];
 
+/// How deep blocks and the like may be nested. A schema comes from a registry that others write to, and the compiler
+/// goes down by recursion.
+const DEEPEST: usize = 64;
+
+/// How deep brackets of any kind are nested at most, outside comments and strings.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0_usize);
+    let mut rest = text.as_bytes();
+    // What follows the end of a comment or string that begins at `rest`.
+    let after = |rest: &[u8], end: &[u8]| rest.windows(end.len()).position(|span| span == end).map(|at| at + end.len());
+    while let Some((&byte, mut next)) = rest.split_first() {
+        match byte {
+            b'/' if next.starts_with(b"/") => next = &next[after(next, b"\n").unwrap_or(next.len())..],
+            b'/' if next.starts_with(b"*") => next = &next[after(&next[1..], b"*/").map_or(next.len(), |at| at + 1)..],
+            b'"' | b'\'' => {
+                let mut at = 0;
+                while next.get(at).is_some_and(|&inside| inside != byte && inside != b'\n') {
+                    at += if next[at] == b'\\' { 2 } else { 1 };
+                }
+                next = next.get(at + 1..).unwrap_or_default();
+            }
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+        rest = next;
+    }
+    deepest
+}
+
 /// A compiled schema file.
 #[derive(Clone, Debug)]
 pub(super) struct Schema(DescriptorPool);
@@ -57,6 +88,10 @@ impl Schema {
     /// # Errors
     /// What is wrong with it, in words.
     pub(super) fn compile(schema: &SchemaText) -> Result<Self, String> {
+        let texts = schema.references.iter().map(|(_, text)| text).chain([&schema.text]);
+        if texts.into_iter().any(|text| depth(text) > DEEPEST) {
+            return Err(format!("it is nested deeper than {DEEPEST}"));
+        }
         let known = KNOWN.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let mut texts: HashMap<String, String> = known.into_iter().chain(schema.references.iter().cloned()).collect();
         texts.insert(ROOT.to_owned(), schema.text.clone());
@@ -162,5 +197,18 @@ impl Special {
             | "google.protobuf.BytesValue" => Self::Wrapper,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_comments_and_strings_is_not_nested() {
+        let rulers = format!("// {}\n/* {} */ message M {{ }}", "<".repeat(100), "{".repeat(100));
+        assert_eq!(depth(&rulers), 1);
+        assert_eq!(depth("option x = \"{{{\\\"{{{\"; message M { map<string, int32> a = 1; }"), 2);
+        assert_eq!(depth(&"message M {".repeat(100)), 100);
     }
 }
