@@ -65,9 +65,9 @@ fn batches(shelf: Shelf) -> Vec<Records> {
     let lender: Arc<dyn Lender> = Arc::new(shelf);
     let batch = |from: usize| {
         let mut records = Records::new(Partition(0));
-        for number in from..count.min(from + 4096) {
+        for (number, &size) in bytes.iter().enumerate().skip(from).take(4096) {
             let timestamp = Some(Timestamp(0));
-            records.push_lent(Offset(number as i64), timestamp, &lender, number as u32, bytes[number]);
+            records.push_lent(Offset(number as i64), timestamp, &lender, number as u32, size);
         }
         records
     };

@@ -103,7 +103,7 @@ pub(crate) async fn run(pipeline: Pipeline, clock: Clock) -> Outcome<crate::stag
     let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &kafka(&pipeline)?.topic));
     let observer = Box::new(Telling { clock, began, before: None, reads: false, published: began });
     let instance = Instance::this();
-    let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer };
+    let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer, member: None };
     let (_stop, stop) = watch::channel(false);
     pipeline::run(parts, Options::default(), stop).await?;
     Err("the run ended by itself".into())

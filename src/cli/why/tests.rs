@@ -4,9 +4,11 @@ use super::*;
 use crate::cli::run::assemble;
 use crate::cli::{LogFormat, Talk};
 use crate::clock::Clock;
+use crate::decode::Decoded;
 use crate::log::entry::Entry;
 use crate::pipeline::writer::Instance;
 use crate::pipeline::{self, Observer, Options, Unobserved, View};
+use crate::record::Timestamp;
 
 /// A folder with a file of records, a pipeline over it, and a sink.
 struct World {
@@ -84,14 +86,17 @@ impl World {
 }
 
 /// Asks the run to stop when it has read so many records.
-struct StopAt(u64, watch::Sender<bool>);
+struct StopAt(usize, watch::Sender<bool>);
 
 impl Observer for StopAt {
-    fn progress(&mut self, view: &View) {
-        if view.totals.read >= self.0 {
+    fn decoded(&mut self, decoded: &Decoded, _: Timestamp) {
+        self.0 = self.0.saturating_sub(decoded.records.len());
+        if self.0 == 0 {
             self.1.send_replace(true);
         }
     }
+
+    fn progress(&mut self, _: &View) {}
 
     fn committed(&mut self, _: &Entry) {}
 }

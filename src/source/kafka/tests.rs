@@ -344,12 +344,10 @@ async fn records_stay_as_they_are_while_others_come_and_when_the_source_is_gone(
     }
     assert!(batches.len() > 2, "{}", batches.len());
     drop(source);
-    let mut expected = 0;
-    for record in batches.iter().flat_map(Records::iter) {
+    for (expected, record) in (0..).zip(batches.iter().flat_map(Records::iter)) {
         assert_eq!(record.offset.0, expected);
         assert_eq!(record.key, (expected % 3 == 0).then_some(&b"key"[..]));
         assert_eq!(record.value, Some(value(expected).as_bytes()));
-        expected += 1;
     }
 }
 
