@@ -50,6 +50,17 @@ const POWERS: [u64; 19] = {
     powers
 };
 
+/// The powers of ten that 128 bits hold.
+const LIMITS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut index = 1;
+    while index < powers.len() {
+        powers[index] = powers[index - 1] * 10;
+        index += 1;
+    }
+    powers
+};
+
 /// A number of few digits and no exponent: its digits as a whole number, and how many of them follow the point.
 #[inline]
 fn short(digits: &[u8]) -> Option<(u64, usize)> {
@@ -90,7 +101,8 @@ pub(super) fn scaled(text: &[u8], scale: i32) -> Result<i128, Misfit> {
         && let Some(&power) =
             usize::try_from(scale).ok().and_then(|s| s.checked_sub(fraction)).and_then(|s| POWERS.get(s))
     {
-        let value = i128::from(value) * i128::from(power);
+        // Below 10^18 each, so the product has room even with a sign.
+        let value = (u128::from(value) * u128::from(power)).cast_signed();
         return Ok(if negative { -value } else { value });
     }
     let value = i128::try_from(scaled_slow(digits, scale)?).map_err(|_| TOO_LARGE)?;
@@ -166,7 +178,7 @@ const BEYOND_INT: Misfit = Misfit::out_of_range("it is beyond 64 bits");
 pub(super) fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Misfit> {
     let beyond = Misfit::out_of_range("it has too many digits");
     let value = scaled(text, scale.into()).map_err(|misfit| if misfit == TOO_LARGE { beyond } else { misfit })?;
-    let limit = 10u128.checked_pow(precision.into()).unwrap_or(u128::MAX);
+    let limit = LIMITS.get(usize::from(precision)).copied().unwrap_or(u128::MAX);
     if value.unsigned_abs() < limit { Ok(value) } else { Err(beyond) }
 }
 

@@ -10,6 +10,7 @@
 //! What is not looked at, in members that no column reads: whether strings are UTF-8 and their surrogates paired, and
 //! whether names come twice. In all else a skipped value must be JSON too.
 
+mod bits;
 pub(super) mod envelope;
 mod scan;
 mod shape;

@@ -7,19 +7,16 @@
 //! that the record is what the scanner would take. Any other record is left to the scanner: no answer depends on what
 //! was learnt.
 
-use wide::u8x16;
-
+use super::bits::{BLOCK, Best, Bits, HALF, Task};
 use super::scan::{Broken, Kind, Raw, Scanner};
 use super::wanted::Wanted;
 
-/// Bytes that one word of bits speaks of.
-const BLOCK: usize = 64;
 /// The longest record that is looked at.
 const LONGEST: usize = 8192;
 /// The most members of a shape.
 const MOST: usize = 120;
 /// The longest run of bytes between two values.
-const LONGEST_LEAD: usize = 32;
+const LONGEST_LEAD: usize = HALF;
 /// Separators written at once, needed or not: how many there are is hard to foresee, that they are few is not.
 const STRIDE: usize = 4;
 
@@ -33,6 +30,7 @@ pub(super) struct Shape {
     quotes: u32,
     /// The commas between members, and the brace after the last.
     separators: Vec<u32>,
+    best: Best,
 }
 
 /// That a record has the shape.
@@ -65,8 +63,13 @@ impl Shape {
     }
 
     fn learn(bytes: &[u8], wanted: &Wanted) -> Result<Option<Self>, Broken> {
-        let mut shape =
-            Self { members: Vec::new(), wanted: Vec::new(), quotes: 0, separators: vec![0; MOST + 1 + BLOCK] };
+        let mut shape = Self {
+            members: Vec::new(),
+            wanted: Vec::new(),
+            quotes: 0,
+            separators: vec![0; MOST + 1 + BLOCK],
+            best: Best::found(),
+        };
         let mut scanner = Scanner::new(bytes);
         if !scanner.open(b'}')? {
             return Ok(None);
@@ -103,47 +106,7 @@ impl Shape {
         if !(BLOCK..=LONGEST).contains(&bytes.len()) || bytes.last() != Some(&b'}') {
             return None;
         }
-        let look = self.look(bytes)?;
-        let members = self.members.len();
-        if look.separators != members {
-            return None;
-        }
-        let mut quotes = self.quotes;
-        let mut from = 0;
-        for (member, &to) in self.members.iter().zip(&self.separators) {
-            let to = to as usize;
-            let start = from + member.length as usize;
-            if !member.leads(bytes, from) || start >= to {
-                return None;
-            }
-            let value = &bytes[start..to];
-            match value[0] {
-                b'"' => {
-                    quotes += 2;
-                    if value.len() < 2 || value[value.len() - 1] != b'"' {
-                        return None;
-                    }
-                }
-                b'0'..=b'9' => {
-                    if !is_plain_number(bytes, start, to) {
-                        return None;
-                    }
-                }
-                b'-' => {
-                    if value.len() < 2 || !is_plain_number(bytes, start + 1, to) {
-                        return None;
-                    }
-                }
-                _ => {
-                    if !matches!(value, b"true" | b"false" | b"null") {
-                        return None;
-                    }
-                }
-            }
-            from = to;
-        }
-        // No string value has a quote inside only if there are no more quotes than these.
-        (quotes == look.quotes).then_some(Fit { ascii: look.ascii })
+        self.best.run(Comparison { shape: self, bytes })
     }
 
     /// Of the record that was last found to fit: the wanted member number `index`, its node and its value.
@@ -161,15 +124,70 @@ impl Shape {
         };
         Some((node, Raw { kind, start, end, escaped: false, ascii: fit.ascii }))
     }
+}
 
+/// A record, at least a block long, is held against a shape.
+struct Comparison<'a> {
+    shape: &'a mut Shape,
+    bytes: &'a [u8],
+}
+
+impl Task for Comparison<'_> {
+    type Answer = Option<Fit>;
+
+    #[inline(always)]
+    fn run(mut self, bits: impl Bits) -> Option<Fit> {
+        let look = self.look(bits)?;
+        let Self { shape, bytes } = self;
+        if look.separators != shape.members.len() {
+            return None;
+        }
+        let mut quotes = shape.quotes;
+        let mut from = 0;
+        for (member, &to) in shape.members.iter().zip(&shape.separators) {
+            let to = to as usize;
+            let start = from + member.length as usize;
+            if !member.leads(bits, bytes, from) {
+                return None;
+            }
+            let value = bytes.get(start..to)?;
+            match *value.first()? {
+                b'"' => {
+                    quotes += 2;
+                    if value.len() < 2 || value[value.len() - 1] != b'"' {
+                        return None;
+                    }
+                }
+                b'0'..=b'9' => {
+                    if !is_plain_number(bits, bytes, start, to) {
+                        return None;
+                    }
+                }
+                b'-' => {
+                    if value.len() < 2 || !is_plain_number(bits, bytes, start + 1, to) {
+                        return None;
+                    }
+                }
+                _ => {
+                    if !matches!(value, b"true" | b"false" | b"null") {
+                        return None;
+                    }
+                }
+            }
+            from = to;
+        }
+        // No string value has a quote inside only if there are no more quotes than these.
+        (quotes == look.quotes).then_some(Fit { ascii: look.ascii })
+    }
+}
+
+impl Comparison<'_> {
     /// Finds the separators, in order. `None` if there is something that no fitting record has: a backslash, a control
     /// character, a string without its end, too many separators.
-    #[inline]
-    fn look(&mut self, bytes: &[u8]) -> Option<Look> {
-        let (backslash, last_control) = (u8x16::splat(b'\\'), u8x16::splat(0x1f));
-        let (quote, comma) = (u8x16::splat(b'"'), u8x16::splat(b','));
-        let mut odd = u8x16::splat(0);
-        let mut all = u8x16::splat(0);
+    #[inline(always)]
+    fn look(&mut self, bits: impl Bits) -> Option<Look> {
+        let bytes = self.bytes;
+        let (mut odd, mut high) = (false, false);
         let (mut quotes, mut count) = (0, 0);
         // All ones while a string goes on from one block to the next.
         let mut inside = 0u64;
@@ -178,22 +196,15 @@ impl Shape {
             // The last block begins before what is left, so that it is whole; what was seen already is shifted out.
             let start = base.min(bytes.len() - BLOCK);
             let seen = base - start;
-            let block: &[u8; BLOCK] = bytes[start..].first_chunk()?;
-            let (mut quoted, mut parted) = (0, 0);
-            for (index, quarter) in block.as_chunks::<16>().0.iter().enumerate() {
-                let part = u8x16::new(*quarter);
-                odd |= part.simd_eq(backslash) | part.min(last_control).simd_eq(part);
-                all |= part;
-                quoted |= u64::from(part.simd_eq(quote).to_bitmask()) << (16 * index);
-                parted |= u64::from(part.simd_eq(comma).to_bitmask()) << (16 * index);
-            }
-            let (quoted, parted) = (quoted >> seen, parted >> seen);
+            let block = bits.block(bytes[start..].first_chunk()?);
+            (odd, high) = (odd | block.odd, high | block.high);
+            let quoted = block.quotes >> seen;
             quotes += quoted.count_ones();
-            let within = prefix_xor(quoted) ^ inside;
-            inside = ((within as i64) >> 63) as u64;
-            let mut separators = parted & !within;
+            let within = bits.prefix_xor(quoted) ^ inside;
+            inside = (within.cast_signed() >> 63).cast_unsigned();
+            let mut separators = (block.commas >> seen) & !within;
             let here = separators.count_ones() as usize;
-            let room = self.separators.get_mut(count..count + BLOCK)?;
+            let room = self.shape.separators.get_mut(count..count + BLOCK)?;
             for place in &mut room[..STRIDE] {
                 *place = base as u32 + separators.trailing_zeros();
                 separators &= separators.wrapping_sub(1);
@@ -207,11 +218,11 @@ impl Shape {
             count += here;
             base += BLOCK;
         }
-        if odd.to_bitmask() != 0 || inside != 0 || count > MOST {
+        if odd || inside != 0 || count > MOST {
             return None;
         }
-        self.separators[count] = (bytes.len() - 1) as u32;
-        Some(Look { separators: count + 1, quotes, ascii: all.to_bitmask() == 0 })
+        self.shape.separators[count] = (bytes.len() - 1) as u32;
+        Some(Look { separators: count + 1, quotes, ascii: !high })
     }
 }
 
@@ -225,31 +236,24 @@ impl Member {
     }
 
     /// Whether the lead stands in `text` at `at`.
-    #[inline]
-    fn leads(&self, text: &[u8], at: usize) -> bool {
+    #[inline(always)]
+    fn leads(&self, bits: impl Bits, text: &[u8], at: usize) -> bool {
         let rest = &text[at..];
         match rest.first_chunk() {
-            Some(found) => {
-                let same = bits(found, &self.lead, |found, lead| found.simd_eq(lead));
-                same & self.bits == self.bits
-            }
+            Some(found) => bits.same(found, &self.lead) & self.bits == self.bits,
             None => rest.starts_with(&self.lead[..self.length as usize]),
         }
     }
 }
 
 /// Whether `text[start..end]` is a number without sign and exponent. The text is longer than a lead.
-#[inline]
-fn is_plain_number(text: &[u8], start: usize, end: usize) -> bool {
+#[inline(always)]
+fn is_plain_number(bits: impl Bits, text: &[u8], start: usize, end: usize) -> bool {
     let length = (end - start) as u32;
     // Near the text's end, its last bytes are looked at from `start` on.
     let from = start.min(text.len() - LONGEST_LEAD);
     let Some(around) = text[from..].first_chunk() else { return false };
-    let digits = bits(around, &[b'0'; LONGEST_LEAD], |found, zero| {
-        let value = found - zero;
-        value.min(u8x16::splat(9)).simd_eq(value)
-    });
-    let others = !digits.unbounded_shr((start - from) as u32);
+    let others = !bits.digits(around).unbounded_shr((start - from) as u32);
     let whole = others.trailing_zeros();
     let leading_zero = text[start] == b'0' && whole > 1;
     if whole >= length {
@@ -257,23 +261,6 @@ fn is_plain_number(text: &[u8], start: usize, end: usize) -> bool {
     }
     let after_point = (others & others.wrapping_sub(1)).trailing_zeros();
     text[start + whole as usize] == b'.' && after_point == length && length > whole + 1 && whole > 0 && !leading_zero
-}
-
-/// A bit for each byte, as `of` says of it and its counterpart.
-#[inline]
-fn bits(left: &[u8; LONGEST_LEAD], right: &[u8; LONGEST_LEAD], of: impl Fn(u8x16, u8x16) -> u8x16) -> u32 {
-    let half = |bytes: &[u8; LONGEST_LEAD], index: usize| u8x16::new(bytes.as_chunks().0[index]);
-    let word = |index: usize| of(half(left, index), half(right, index)).to_bitmask();
-    word(0) | word(1) << 16
-}
-
-/// Each bit as the parity of those up to it: ones from a quote to the one before the next.
-#[inline]
-fn prefix_xor(mut bits: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << shift;
-    }
-    bits
 }
 
 #[cfg(test)]
