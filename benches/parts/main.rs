@@ -4,8 +4,7 @@
 //! cargo bench --features bench --bench parts
 //! ```
 //!
-//! measures time. On a machine that does other things besides, times say little; instructions are the same everywhere:
-//! `.ci/instructions` has them counted, and compares with what was counted before. For it,
+//! measures time. On a machine that does other things besides, times say little; to have a program count instructions,
 //!
 //! ```text
 //! parts --times NUMBER NAME

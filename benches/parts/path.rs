@@ -100,7 +100,7 @@ pub(crate) fn decode(count: usize) -> Box<dyn FnMut()> {
 
 /// The same of records that have none: the white space of each is another.
 pub(crate) fn decode_spaced(count: usize) -> Box<dyn FnMut()> {
-    decoding(count, |number, value| value.replace(':', &format!(":{}", " ".repeat(number % 7))))
+    decoding(count, |number, value| value.replace("\":", &format!("\":{}", " ".repeat(number % 7))))
 }
 
 fn decoding(count: usize, change: fn(usize, String) -> String) -> Box<dyn FnMut()> {
