@@ -103,8 +103,8 @@ fn a_loader_that_follows_waits_for_the_pipelines_first_commit() {
     fill(&below, ride_lines(), |_| {});
     running.wait_for("holds everything up to entry");
     running.stop().expect(0);
-    // It was stopped wherever it was.
-    run(&mut load(&postgres, &below, &table, &[])).expect(0);
+    // It was stopped wherever it was, perhaps before there was a table.
+    run(&mut load(&postgres, &below, &table, &["--create"])).expect(0);
     assert_whole(&postgres, &below, &table);
     let nowhere = place.below("nowhere");
     let ended = run(&mut load(&postgres, &nowhere, &table, &["--create"])).expect(2);
