@@ -29,7 +29,8 @@ struct Fixture {
 impl Fixture {
     fn new(test: &str, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
         let fixture = Self { broker: Broker::kafka(test)?, topic: unique("source") };
-        let mut topic = NewTopic::new(&fixture.topic, partitions, TopicReplication::Fixed(1));
+        // The records are of 1970, which a broker soon deletes.
+        let mut topic = NewTopic::new(&fixture.topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         for (key, value) in settings {
             topic = topic.set(key, value);
         }

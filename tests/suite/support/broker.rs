@@ -70,7 +70,8 @@ impl Broker {
             return;
         }
         let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        // Records may be of long ago, which a broker soon deletes.
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
         let made = futures::executor::block_on(admin.create_topics([&new], &options)).unwrap();
         made.into_iter().for_each(|made| drop(made.unwrap()));
