@@ -204,7 +204,9 @@ impl<'a> Chaos<'a> {
         let writer = eventually("somebody writes", TAKEOVER, || self.writer());
         for number in [1 - writer, writer] {
             let ended = self.instances[number].take().unwrap().stop();
-            assert!(matches!(ended.code, Some(0 | 3)), "{ended:?}");
+            // One that was started a moment ago does not listen yet, and ends as it is.
+            let had_begun = !ended.stderr.is_empty();
+            assert!(matches!(ended.code, Some(0 | 3)) || ended.code.is_none() && !had_begun, "{ended:?}");
         }
         self.done
     }
