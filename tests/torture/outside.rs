@@ -26,7 +26,7 @@ for part in ("data", "corrections"):
         odd = duckdb.sql(f"SELECT * FROM {one} EXCEPT ALL SELECT * FROM {other} ORDER BY ALL LIMIT 3").fetchall()
         if odd:
             sys.exit(f"{part}: only in {one}: {odd}")
-    rows += duckdb.sql("SELECT count(*) FROM found").fetchone()[0]
+    rows += duckdb.sql("SELECT count(*) FROM found").fetchall()[0][0]
 print(f"DuckDB compared {rows} rows with the truth: equal")
 "#;
 
