@@ -6,7 +6,6 @@
 mod headers;
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -120,16 +119,10 @@ pub struct Record<'a> {
 struct Place {
     offset: Offset,
     timestamp: Option<Timestamp>,
-    /// Where the key begins; the value follows it. Of a lent record: who lent it, and its number there.
+    /// Where the key begins; the value follows it.
     start: usize,
     key: Length,
     value: Length,
-}
-
-/// Memory of somebody else in which records lie, by their numbers: what is lent is not copied.
-pub trait Lender: fmt::Debug + Send + Sync {
-    /// Key and value of record `number`, as long as the lender is there.
-    fn record(&self, number: u32) -> (Option<&[u8]>, Option<&[u8]>);
 }
 
 /// The length of a part that may be null.
@@ -138,22 +131,16 @@ struct Length(u32);
 
 impl Length {
     const NULL: Self = Self(u32::MAX);
-    /// The lender knows.
-    const LENT: Self = Self(u32::MAX - 1);
 
     fn of(part: Option<&[u8]>) -> Self {
         part.map_or(Self::NULL, |part| match u32::try_from(part.len()) {
-            Ok(len) if len < Self::LENT.0 => Self(len),
+            Ok(len) if len < u32::MAX => Self(len),
             _ => unreachable!("a record's part has less than 4 GiB: no client takes in more than 1 GB"),
         })
     }
 
     fn is_null(self) -> bool {
-        self.0 == Self::NULL.0
-    }
-
-    fn is_lent(self) -> bool {
-        self.0 == Self::LENT.0
+        self.0 == u32::MAX
     }
 
     fn get(self) -> usize {
@@ -161,7 +148,7 @@ impl Length {
     }
 }
 
-/// Records of one partition in offset order, their bytes side by side in one buffer, or lent.
+/// Records of one partition in offset order, their bytes side by side in one buffer.
 ///
 /// ```
 /// use windrow::record::{Offset, Partition, Records};
@@ -176,29 +163,27 @@ pub struct Records {
     bytes: Vec<u8>,
     places: Vec<Place>,
     headers: headers::Store,
-    lenders: Vec<Arc<dyn Lender>>,
-    /// Bytes of keys and values that are lent.
-    lent: usize,
 }
 
 impl Records {
     /// No records yet, of this partition.
     #[must_use]
     pub fn new(partition: Partition) -> Self {
-        Self {
-            partition,
-            bytes: Vec::new(),
-            places: Vec::new(),
-            headers: headers::Store::default(),
-            lenders: Vec::new(),
-            lent: 0,
-        }
+        Self { partition, bytes: Vec::new(), places: Vec::new(), headers: headers::Store::default() }
     }
 
     /// Makes room for as many more records, with so many bytes together.
     pub fn reserve(&mut self, records: usize, bytes: usize) {
         self.places.reserve(records);
         self.bytes.reserve(bytes);
+    }
+
+    /// No records any more, now of this partition, in the same memory.
+    pub fn restart(&mut self, partition: Partition) {
+        self.partition = partition;
+        self.places.clear();
+        self.bytes.clear();
+        self.headers.clear();
     }
 
     /// Copies one record to the end. Offsets must rise from call to call; the reader checks that.
@@ -230,54 +215,6 @@ impl Records {
         self.push(offset, timestamp, key, value);
     }
 
-    /// Adds a record to the end, as [`Records::push`] does, that stays where it is: `number` of what `lender` has, with
-    /// `bytes` of key and value. The lender is kept as long as these records.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use windrow::record::{Lender, Offset, Partition, Records};
-    ///
-    /// #[derive(Debug)]
-    /// struct Shelf(&'static str);
-    ///
-    /// impl Lender for Shelf {
-    ///     fn record(&self, number: u32) -> (Option<&[u8]>, Option<&[u8]>) {
-    ///         (None, self.0.as_bytes().chunks(2).nth(number as usize))
-    ///     }
-    /// }
-    ///
-    /// let shelf: Arc<dyn Lender> = Arc::new(Shelf("{}[]"));
-    /// let mut records = Records::new(Partition(0));
-    /// records.push_lent(Offset(7), None, &shelf, 1, 2);
-    /// assert_eq!(records.get(0).value, Some(&b"[]"[..]));
-    /// ```
-    #[inline]
-    pub fn push_lent(
-        &mut self,
-        offset: Offset,
-        timestamp: Option<Timestamp>,
-        lender: &Arc<dyn Lender>,
-        number: u32,
-        bytes: usize,
-    ) {
-        if self.lenders.last().is_none_or(|last| !Arc::ptr_eq(last, lender)) {
-            self.lenders.push(lender.clone());
-        }
-        let start = (self.lenders.len() - 1) << u32::BITS | number as usize;
-        self.places.push(Place { offset, timestamp, start, key: Length::LENT, value: Length::LENT });
-        self.lent += bytes;
-    }
-
-    /// The offset of the record at `index`.
-    ///
-    /// # Panics
-    /// If `index` is not less than [`Records::len`].
-    #[inline]
-    #[must_use]
-    pub fn offset(&self, index: usize) -> Offset {
-        self.places[index].offset
-    }
-
     /// The record at `index`, counted from 0 in the order of [`Records::push`].
     ///
     /// # Panics
@@ -286,14 +223,20 @@ impl Records {
     #[must_use]
     pub fn get(&self, index: usize) -> Record<'_> {
         let place = &self.places[index];
-        let (key, value) = if place.key.is_lent() {
-            self.lenders[place.start >> u32::BITS].record(place.start as u32)
-        } else {
-            let middle = place.start + place.key.get();
-            let key = (!place.key.is_null()).then(|| &self.bytes[place.start..middle]);
-            (key, (!place.value.is_null()).then(|| &self.bytes[middle..middle + place.value.get()]))
-        };
-        Record { offset: place.offset, timestamp: place.timestamp, key, value, headers: self.headers.get(index) }
+        let middle = place.start + place.key.get();
+        Record {
+            offset: place.offset,
+            timestamp: place.timestamp,
+            key: (!place.key.is_null()).then(|| &self.bytes[place.start..middle]),
+            value: (!place.value.is_null()).then(|| &self.bytes[middle..middle + place.value.get()]),
+            headers: self.headers.get(index),
+        }
+    }
+
+    /// Its offset.
+    #[must_use]
+    pub fn offset(&self, index: usize) -> Offset {
+        self.places[index].offset
     }
 
     /// All records in order.
@@ -316,7 +259,7 @@ impl Records {
     /// Bytes held by keys, values and headers.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len() + self.lent + self.headers.bytes()
+        self.bytes.len() + self.headers.bytes()
     }
 
     /// Drops every record before `offset`; how many were dropped.

@@ -108,7 +108,9 @@ pub(super) async fn drive(pipeline: Pipeline, how: How, terminal: &Terminal) -> 
     {
         let writer = parts.instance.writer();
         let unnamed = format!("process {} on {}", writer.pid, writer.host);
-        let member = KafkaMember::join(kafka, how.instance.as_deref(), &unnamed, parts.clock)?;
+        let traffic = parts.store.traffic();
+        let requests = move || traffic.counts().map(|(_, asked, _)| asked).sum();
+        let member = KafkaMember::join(kafka, how.instance.as_deref(), &unnamed, parts.clock, requests)?;
         parts.member = Some(Box::new(member));
     }
     if let Some(told) = telemetry {

@@ -218,7 +218,7 @@ impl Engine {
     pub fn push(&mut self, decoded: &Decoded, now: Timestamp) -> Result<(), QueryError> {
         let records = &decoded.records;
         let Some(last) = records.len().checked_sub(1) else { return Ok(()) };
-        let (first_offset, last) = (records.offset(0), records.get(last));
+        let (first_offset, last) = (records.get(0).offset, records.get(last));
         let id = records.partition;
         let prepared = self.query.prepare(&decoded.batch)?;
         let state = self.partitions.entry(id).or_insert_with(|| PartitionState::new(first_offset, self.watermark));
@@ -263,7 +263,7 @@ impl Engine {
                 (lateness, missed) = partition::missed(&self.config, &state.clock, window);
             }
             state.accept(time, self.config.watermark_delay);
-            let offset = records.offset(index as usize);
+            let offset = records.get(index as usize).offset;
             if lateness == Lateness::TooLate {
                 let window = self.config.windows.from_pane(window);
                 let text = format!(

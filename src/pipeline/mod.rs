@@ -176,7 +176,7 @@ impl Run {
                     Event::Finished => return Ok(Ended::AtEnd),
                     event => self.take(event).await?,
                 },
-                Some(Early::Decoded(decoded)) => self.take_decoded(&decoded)?,
+                Some(Early::Decoded(decoded)) => self.take_decoded(decoded)?,
                 None => {}
             }
             if self.has_more_at_once() {
@@ -269,13 +269,13 @@ impl Run {
             return Ok(());
         }
         let decoded = self.parts.decoder.decode(records);
-        self.take_decoded(&decoded)
+        self.take_decoded(decoded)
     }
 
-    fn take_decoded(&mut self, decoded: &Decoded) -> Result<(), Error> {
+    fn take_decoded(&mut self, decoded: Decoded) -> Result<(), Error> {
         let now = self.parts.clock.now();
-        self.parts.observer.decoded(decoded, now);
-        self.engine.push(decoded, now)?;
+        self.parts.observer.decoded(&decoded, now);
+        self.engine.push(&decoded, now)?;
         self.unlooked += decoded.records.len();
         if self.parts.pipeline.on_invalid == OnInvalid::Fail
             && let Some(kept) = self.engine.first_invalid()
@@ -286,6 +286,7 @@ impl Run {
             );
             return Err(SourceError::Data(text).into());
         }
+        self.parts.source.take_back(decoded.records);
         Ok(())
     }
 

@@ -157,6 +157,12 @@ impl Store {
     pub(super) fn drop_first(&mut self, records: usize) {
         self.spans.drain(..records.min(self.spans.len()));
     }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+        self.spans.clear();
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +191,9 @@ mod tests {
         assert_eq!(of(&records), [x, None, None, y.clone()]);
         records.drop_before(Offset(4));
         assert_eq!(of(&records), [None, y]);
+        records.restart(Partition(1));
+        records.push(Offset(0), None, None, None);
+        assert_eq!(of(&records), [None]);
     }
 
     #[test]

@@ -145,6 +145,9 @@ pub trait Source: Send {
         None
     }
 
+    /// Gives back the records of an event when nothing needs them any more: a source may use their memory again.
+    fn take_back(&mut self, _records: Records) {}
+
     /// Tells the source how far everything is published, for the eyes of others only.
     /// The answer may come later or never; a failure is logged and harmless.
     fn commit(&mut self, published: &crate::log::Published);

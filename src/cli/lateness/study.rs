@@ -86,7 +86,7 @@ impl Study {
         let horizon = now.plus(config.max_future);
         for (row, &index) in decoded.rows.iter().enumerate() {
             let time = Timestamp(decoded.event_times.value(row));
-            let offset = || records.offset(index as usize);
+            let offset = || records.get(index as usize).offset;
             if time > horizon {
                 let named = self.invalid.entry("future".to_owned()).or_default();
                 named.add(partition, offset(), || format!("event time {time}"));

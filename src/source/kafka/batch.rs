@@ -1,8 +1,7 @@
 //! Many messages by one call: the client library's batch call, which its Rust wrapper does not offer.
 //!
-//! A [`Batch`] owns its messages and gives them back when it is dropped, and what is borrowed from it cannot outlive it;
-//! nothing else here leaves the library's memory. A batch may be shared, as a [`Lender`] of records: their bytes are
-//! read where the client has put them.
+//! A [`Batch`] owns its messages and gives them back when it is dropped, and
+//! what is borrowed from it cannot outlive it; nothing else here leaves the library's memory.
 //!
 //! The batch call answers an event that it meets, such as an error of a broker, in ways of its own. So it is never made
 //! on the consumer's own queue: each partition is led to a queue that holds nothing but messages and what befell their
@@ -11,10 +10,9 @@
 #![expect(unsafe_code, reason = "the batch call has no safe wrapper; each use says why it is sound")]
 
 use std::ffi::{CStr, CString};
-use std::fmt;
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::Message as _;
@@ -24,7 +22,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::{RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr};
 
-use crate::record::{Header, Lender, Offset, Partition, Timestamp};
+use crate::record::{Header, Offset, Partition, Timestamp};
 
 /// A consumer, and the queue of what its partitions bring. Partitions are led here one by one.
 pub struct Inbox<C: ConsumerContext> {
@@ -47,6 +45,7 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; `None` for a tombstone.
     pub value: Option<&'a [u8]>,
+    native: NonNull<RDKafkaMessage>,
 }
 
 /// What befell a partition, in its place among the messages.
@@ -74,17 +73,12 @@ pub enum Outside {
 }
 
 /// Messages in the order in which they came; each partition's in the order of their offsets.
-pub struct Batch<C: ConsumerContext> {
+#[derive(Debug)]
+pub struct Batch<'a> {
     messages: Vec<NonNull<RDKafkaMessage>>,
     /// The client must outlive its messages.
-    _inbox: Arc<Inbox<C>>,
+    inbox: PhantomData<&'a ()>,
 }
-
-// SAFETY: messages belong to no thread, and whoever has a shared batch only reads them. What writes into a message, the
-// search for its headers, needs the batch for itself.
-unsafe impl<C: ConsumerContext> Send for Batch<C> where Inbox<C>: Send + Sync {}
-// SAFETY: as above.
-unsafe impl<C: ConsumerContext> Sync for Batch<C> where Inbox<C>: Send + Sync {}
 
 impl<C: ConsumerContext> Inbox<C> {
     /// Takes the consumer, which must have no partitions yet, and a group, as every reading consumer has.
@@ -121,8 +115,7 @@ impl<C: ConsumerContext> Inbox<C> {
     }
 
     /// Waits until there are `most` messages, or for `patience` however many there are.
-    #[must_use]
-    pub fn receive(self: &Arc<Self>, most: usize, patience: Duration) -> Batch<C> {
+    pub fn receive(&self, most: usize, patience: Duration) -> Batch<'_> {
         let mut messages: Vec<NonNull<RDKafkaMessage>> = Vec::with_capacity(most);
         let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is live, and there is room for `most` pointers, which are as `NonNull`s are in memory.
@@ -132,7 +125,7 @@ impl<C: ConsumerContext> Inbox<C> {
         };
         // SAFETY: the call has written that many pointers, none of them null; -1 stands for none.
         unsafe { messages.set_len(usize::try_from(count).unwrap_or(0).min(most)) };
-        Batch { messages, _inbox: self.clone() }
+        Batch { messages, inbox: PhantomData }
     }
 
     /// Lets the consumer's context hear the events that wait.
@@ -156,7 +149,37 @@ impl<C: ConsumerContext> Inbox<C> {
     }
 }
 
-impl<C: ConsumerContext> Batch<C> {
+impl<'a> Message<'a> {
+    /// The headers in their order; they are looked for only now.
+    ///
+    /// # Errors
+    /// If the client cannot take them apart.
+    pub fn headers(&self) -> Result<Vec<Header<'a>>, RDKafkaErrorCode> {
+        let mut all = ptr::null_mut();
+        // SAFETY: the message is live during 'a, and so is what is written to; what is found belongs to the message.
+        match unsafe { native::rd_kafka_message_headers(self.native.as_ptr(), &raw mut all) } {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => return Ok(Vec::new()),
+            error => return Err(error.into()),
+        }
+        let mut headers = Vec::new();
+        loop {
+            let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the list is live during 'a, and so is what is written to.
+            let found = unsafe {
+                native::rd_kafka_header_get_all(all, headers.len(), &raw mut name, &raw mut value, &raw mut len)
+            };
+            if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Ok(headers);
+            }
+            // SAFETY: a name ends with a zero, a value is null or of that length; both are the message's during 'a.
+            let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast_mut(), len)) };
+            headers.push(Header { name: name.to_bytes(), value });
+        }
+    }
+}
+
+impl Batch<'_> {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -171,101 +194,23 @@ impl<C: ConsumerContext> Batch<C> {
 
     /// The messages, and what befell their partitions.
     pub fn iter(&self) -> impl Iterator<Item = Result<Message<'_>, Incident>> {
-        (0..self.len()).map(|index| self.get(index))
-    }
-
-    /// The message at `index`, or what befell its partition.
-    ///
-    /// # Errors
-    /// If it is no message.
-    ///
-    /// # Panics
-    /// If `index` is not less than [`Batch::len`].
-    #[inline]
-    pub fn get(&self, index: usize) -> Result<Message<'_>, Incident> {
-        let message = self.messages[index];
-        // SAFETY: the library gave us this message, and it is ours until we drop it; nobody writes to what is read here.
-        let native = unsafe { message.as_ref() };
-        let (partition, offset) = (Partition(native.partition), Offset(native.offset));
-        let (key, value) = self.parts(index);
-        if native.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Ok(Message { partition, offset, timestamp: timestamp(message), key, value });
-        }
-        // The value of an error is its text.
-        let text = String::from_utf8_lossy(value.unwrap_or_default()).trim_end_matches('\0').to_owned();
-        Err(Incident { partition, offset, code: native.err.into(), text })
-    }
-
-    #[inline]
-    fn parts(&self, index: usize) -> (Option<&[u8]>, Option<&[u8]>) {
-        // SAFETY: as in `get`.
-        let native = unsafe { self.messages[index].as_ref() };
-        // SAFETY: pointer and length are of one piece of the message, or the pointer is null.
-        unsafe { (bytes(native.key, native.key_len), bytes(native.payload, native.len)) }
-    }
-
-    /// The message at `index` and its headers in their order, which are looked for only now; or what befell its
-    /// partition.
-    ///
-    /// # Errors
-    /// If it is no message. Inside, if the client cannot take its headers apart.
-    ///
-    /// # Panics
-    /// If `index` is not less than [`Batch::len`].
-    pub fn get_with_headers(&mut self, index: usize) -> Result<(Message<'_>, Headers<'_>), Incident> {
-        // SAFETY: the message is live while it is borrowed from here, and now nobody else's.
-        let headers = unsafe { headers(self.messages[index]) };
-        self.get(index).map(|message| (message, headers))
+        self.messages.iter().map(|message| {
+            // SAFETY: the library gave us this message, and it is ours until we drop it; nobody writes to it.
+            let native = unsafe { message.as_ref() };
+            let (partition, offset) = (Partition(native.partition), Offset(native.offset));
+            // SAFETY: pointer and length are of one piece of the message, or the pointer is null.
+            let (key, value) = unsafe { (bytes(native.key, native.key_len), bytes(native.payload, native.len)) };
+            if native.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Ok(Message { partition, offset, timestamp: timestamp(*message), key, value, native: *message });
+            }
+            // The value of an error is its text.
+            let text = String::from_utf8_lossy(value.unwrap_or_default()).trim_end_matches('\0').to_owned();
+            Err(Incident { partition, offset, code: native.err.into(), text })
+        })
     }
 }
 
-/// The headers of a message, unless the client cannot take them apart.
-pub type Headers<'a> = Result<Vec<Header<'a>>, RDKafkaErrorCode>;
-
-/// Looks for a message's headers.
-///
-/// # Safety
-/// The message is live during `'a`, and nobody else looks at it now.
-unsafe fn headers<'a>(message: NonNull<RDKafkaMessage>) -> Headers<'a> {
-    let mut all = ptr::null_mut();
-    // SAFETY: as the caller promises; what is written to is live. What is found belongs to the message.
-    match unsafe { native::rd_kafka_message_headers(message.as_ptr(), &raw mut all) } {
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => return Ok(Vec::new()),
-        error => return Err(error.into()),
-    }
-    let mut headers = Vec::new();
-    loop {
-        let (mut name, mut value, mut len) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: the list lives as long as its message, and what is written to is live.
-        let found =
-            unsafe { native::rd_kafka_header_get_all(all, headers.len(), &raw mut name, &raw mut value, &raw mut len) };
-        if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Ok(headers);
-        }
-        // SAFETY: a name ends with a zero, a value is null or of that length; both are the message's during 'a.
-        let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast_mut(), len)) };
-        headers.push(Header { name: name.to_bytes(), value });
-    }
-}
-
-impl<C: ConsumerContext + 'static> Lender for Batch<C>
-where
-    Inbox<C>: Send + Sync,
-{
-    #[inline]
-    fn record(&self, number: u32) -> (Option<&[u8]>, Option<&[u8]>) {
-        self.parts(number as usize)
-    }
-}
-
-impl<C: ConsumerContext> fmt::Debug for Batch<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} messages)", self.len())
-    }
-}
-
-impl<C: ConsumerContext> Drop for Batch<C> {
+impl Drop for Batch<'_> {
     fn drop(&mut self) {
         for message in self.messages.drain(..) {
             // SAFETY: the message is ours, and this is the only time that it is given back.

@@ -3,7 +3,7 @@
 //! It assigns what it gets at the partitions' ends and pauses it at once, so nothing is fetched here. The client that reads
 //! is another one, and is told its offsets by the log. Offsets are committed through this client: Kafka takes them from
 //! members only. A thread polls it, as long as the loop says that it goes on with its work; one that hangs stops the
-//! polling, and Kafka gives its partitions to others.
+//! polling, and Kafka gives its partitions to others. A process that is beyond hope is ended.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -24,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::errors;
 use super::heard::Heard;
 use super::settings;
+use super::watchdog::{Verdict, Watchdog};
 use crate::clock::Clock;
 use crate::config::KafkaConfig;
 use crate::log::Published;
@@ -35,10 +36,12 @@ use crate::source::member::{Change, Member};
 const POLL: Duration = Duration::from_millis(100);
 /// How long the loop may take to let partitions go. A last commit that takes longer is left to claims to judge.
 const LET_GO: Duration = Duration::from_secs(20);
-/// A loop that has said nothing for this long hangs, in microseconds.
-const HANGS: i64 = 60_000_000;
 /// How long leaving may keep a process from its end.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// An instance that was fenced off joins again, unless it was fenced off before within this time, in microseconds: a coordinator
+/// that died may bring an older member back, but of two instances with one name one has to leave.
+const FENCED_AGAIN: i64 = 600_000_000;
 
 /// A member of the group that `[source.kafka]` names.
 pub struct KafkaMember {
@@ -46,9 +49,9 @@ pub struct KafkaMember {
     name: String,
     clock: Clock,
     watched: Arc<Watched>,
-    client: Arc<BaseConsumer<Answers>>,
     changes: UnboundedReceiver<Result<Change, SourceError>>,
     let_go: Sender<()>,
+    commits: Sender<TopicPartitionList>,
     ended: Receiver<()>,
 }
 
@@ -67,42 +70,42 @@ struct Answers {
     heard: Heard,
     watched: Arc<Watched>,
     changes: UnboundedSender<Result<Change, SourceError>>,
-    let_go: Mutex<Receiver<()>>,
+    let_go: Arc<Mutex<Receiver<()>>>,
+    /// The client was fenced off: what it is still asked means nothing.
+    retired: AtomicBool,
 }
 
 impl KafkaMember {
-    /// Joins the group. With a `name` the member is known by it after a restart, too, and gets back what it had.
+    /// Joins the group. With a `name` the member is known by it after a restart, too, and gets back what it had. `requests`
+    /// tells how many the sink has had: as long as they become more, the process is not given up.
     ///
     /// # Errors
     /// [`SourceError::Invalid`] naming the property that is refused; never its value, which may be a secret.
-    pub fn join(kafka: &KafkaConfig, name: Option<&str>, unnamed: &str, clock: Clock) -> Result<Self, SourceError> {
+    pub fn join(
+        kafka: &KafkaConfig,
+        name: Option<&str>,
+        unnamed: &str,
+        clock: Clock,
+        requests: impl Fn() -> u64 + Send + 'static,
+    ) -> Result<Self, SourceError> {
         let (sender, changes) = unbounded_channel();
         let (let_go, to_let_go) = channel();
+        let (commits, to_commit) = channel();
+        let (ending, ended) = channel();
         let watched = Arc::new(Watched::default());
         watched.alive.store(clock.now().0, Ordering::Relaxed);
-        let answers = Answers {
-            heard: Heard::default(),
-            watched: watched.clone(),
-            changes: sender.clone(),
-            let_go: Mutex::new(to_let_go),
-        };
-        let client: BaseConsumer<Answers> =
-            settings::member(kafka, name).create_with_context(answers).map_err(|error| settings::refused(&error))?;
-        client.subscribe(&[&kafka.topic]).map_err(|error| {
-            SourceError::Unavailable(format!("topic {}: cannot join group {}: {error}", kafka.topic, kafka.group))
-        })?;
-        let client = Arc::new(client);
-        let (ending, ended) = channel();
         let polling = Polling {
-            client: client.clone(),
+            kafka: kafka.clone(),
+            name: name.map(str::to_owned),
             watched: watched.clone(),
             changes: sender,
-            topic: kafka.topic.clone(),
-            group: kafka.group.clone(),
+            let_go: Arc::new(Mutex::new(to_let_go)),
+            commits: to_commit,
             clock,
         };
+        let client = polling.client()?;
         let work = move || {
-            polling.run();
+            polling.run(client, requests);
             drop(ending);
         };
         thread::Builder::new()
@@ -110,7 +113,7 @@ impl KafkaMember {
             .spawn(work)
             .map_err(|error| SourceError::Unavailable(format!("cannot start a thread: {error}")))?;
         let name = name.unwrap_or(unnamed).to_owned();
-        Ok(Self { topic: kafka.topic.clone(), name, clock, watched, client, changes, let_go, ended })
+        Ok(Self { topic: kafka.topic.clone(), name, clock, watched, changes, let_go, commits, ended })
     }
 }
 
@@ -134,17 +137,12 @@ impl Member for KafkaMember {
     }
 
     fn commit(&mut self, published: &Published, of: &BTreeSet<Partition>) {
-        if !self.watched.settled.load(Ordering::Relaxed) {
-            return;
-        }
         let mut list = TopicPartitionList::new();
         for (partition, offset) in published.next().iter().filter(|(partition, _)| of.contains(partition)) {
             let _ = list.add_partition_offset(&self.topic, partition.0, At::Offset(offset.0));
         }
-        if list.count() > 0
-            && let Err(error) = self.client.commit(&list, CommitMode::Async)
-        {
-            tracing::debug!("cannot commit offsets to Kafka: {error}");
+        if list.count() > 0 {
+            let _ = self.commits.send(list);
         }
     }
 }
@@ -158,61 +156,126 @@ impl Drop for KafkaMember {
     }
 }
 
+type Client = BaseConsumer<Answers>;
+
 struct Polling {
-    client: Arc<BaseConsumer<Answers>>,
+    kafka: KafkaConfig,
+    name: Option<String>,
     watched: Arc<Watched>,
     changes: UnboundedSender<Result<Change, SourceError>>,
-    topic: String,
-    group: String,
+    let_go: Arc<Mutex<Receiver<()>>>,
+    commits: Receiver<TopicPartitionList>,
     clock: Clock,
 }
 
 impl Polling {
-    fn run(self) {
-        let mut hung = false;
+    /// A client that joins the group.
+    fn client(&self) -> Result<Client, SourceError> {
+        let Self { kafka, name, .. } = self;
+        let answers = Answers {
+            heard: Heard::default(),
+            watched: self.watched.clone(),
+            changes: self.changes.clone(),
+            let_go: self.let_go.clone(),
+            retired: AtomicBool::new(false),
+        };
+        let client: Client = settings::member(kafka, name.as_deref())
+            .create_with_context(answers)
+            .map_err(|error| settings::refused(&error))?;
+        client.subscribe(&[&kafka.topic]).map_err(|error| {
+            SourceError::Unavailable(format!("topic {}: cannot join group {}: {error}", kafka.topic, kafka.group))
+        })?;
+        Ok(client)
+    }
+
+    fn run(self, mut client: Client, requests: impl Fn() -> u64) {
+        let mut watchdog = Watchdog::new(self.clock.now());
+        let mut before = Verdict::Works;
+        let mut fenced: Option<i64> = None;
         while !self.watched.over.load(Ordering::Relaxed) {
-            let silent = self.clock.now().0.saturating_sub(self.watched.alive.load(Ordering::Relaxed)) > HANGS;
-            if silent != std::mem::replace(&mut hung, silent) {
-                if silent {
-                    tracing::error!("nothing goes on in this instance: its partitions are left to others");
-                } else {
-                    tracing::warn!("it goes on in this instance again");
+            let now = self.clock.now();
+            let verdict = watchdog.look(now, self.watched.alive.load(Ordering::Relaxed), requests());
+            match (std::mem::replace(&mut before, verdict), verdict) {
+                (_, Verdict::Over) => {
+                    tracing::error!(
+                        "nothing has moved in this instance for a quarter of an hour: it ends, to be started again"
+                    );
+                    std::process::exit(1);
                 }
+                (Verdict::Works, Verdict::Hangs) => {
+                    tracing::error!("nothing goes on in this instance: its partitions are left to others");
+                }
+                (Verdict::Hangs, Verdict::Works) => tracing::warn!("it goes on in this instance again"),
+                _ => {}
             }
-            if hung {
+            if verdict == Verdict::Hangs {
                 thread::sleep(POLL);
                 continue;
             }
-            if let Some(Err(error)) = self.client.poll(POLL)
-                && let Some(error) = self.ending(&error)
-            {
-                let _ = self.changes.send(Err(error));
-                return;
+            let event = client.poll(POLL);
+            self.commit(&client);
+            let Some(Err(error)) = event else { continue };
+            let Some(error) = self.ending(&client, &error) else { continue };
+            let again = matches!(error, SourceError::Fenced(_))
+                && fenced.is_none_or(|before| now.0.saturating_sub(before) > FENCED_AGAIN);
+            let joined = if again { self.join_again(&client) } else { Err(error) };
+            match joined {
+                Ok(new) => {
+                    fenced = Some(now.0);
+                    client = new;
+                }
+                Err(error) => {
+                    let _ = self.changes.send(Err(error));
+                    return;
+                }
             }
         }
-        self.client.unsubscribe();
+        self.commit(&client);
+        client.unsubscribe();
         // The library answers the last questions while it is polled.
-        let _ = self.client.poll(POLL);
+        let _ = client.poll(POLL);
+    }
+
+    /// Gives up what the client had, which was fenced off; a new one.
+    fn join_again(&self, fenced: &Client) -> Result<Client, SourceError> {
+        tracing::warn!("the group has another member of this name: this instance joins again");
+        let answers = fenced.context();
+        answers.retired.store(true, Ordering::Relaxed);
+        self.watched.settled.store(false, Ordering::Relaxed);
+        let lost = fenced.assignment().map(|list| partitions(&list)).unwrap_or_default();
+        if !lost.is_empty() {
+            let _ = self.changes.send(Ok(Change::Leaving(lost)));
+        }
+        self.client()
+    }
+
+    /// Passes on the newest offsets that were published.
+    fn commit(&self, client: &Client) {
+        let Some(list) = self.commits.try_iter().last() else { return };
+        if self.watched.settled.load(Ordering::Relaxed)
+            && let Err(error) = client.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!("cannot commit offsets to Kafka: {error}");
+        }
     }
 
     /// The error that ends the run; `None` if the library goes on by itself. The client that reads has its own say.
-    fn ending(&self, error: &KafkaError) -> Option<SourceError> {
+    fn ending(&self, client: &Client, error: &KafkaError) -> Option<SourceError> {
         use RDKafkaErrorCode as Code;
+        let KafkaConfig { topic, group, .. } = &self.kafka;
         let code = error.rdkafka_error_code();
         tracing::debug!(target: "librdkafka", "member: {error}");
-        let said = || code.map_or_else(|| error.to_string(), |code| self.client.context().heard.text_of(code));
+        let said = || code.map_or_else(|| error.to_string(), |code| client.context().heard.text_of(code));
+        let fenced =
+            || SourceError::Fenced(format!("group {group}: another instance has this one's name; give each its own"));
         match code {
-            Some(Code::FencedInstanceId) => {
-                let text = format!("group {}: another instance has this one's name; give each its own", self.group);
-                Some(SourceError::Fenced(text))
-            }
+            Some(Code::FencedInstanceId) => Some(fenced()),
             Some(Code::Fatal) => {
-                let (code, text) = self.client.client().fatal_error().unwrap_or((Code::Fatal, said()));
+                let (code, text) = client.client().fatal_error().unwrap_or((Code::Fatal, said()));
                 if code == Code::FencedInstanceId {
-                    let text = format!("group {}: another instance has this one's name; give each its own", self.group);
-                    return Some(SourceError::Fenced(text));
+                    return Some(fenced());
                 }
-                Some(SourceError::Unavailable(format!("group {}: {text}", self.group)))
+                Some(SourceError::Unavailable(format!("group {group}: {text}")))
             }
             Some(
                 code @ (Code::GroupAuthorizationFailed
@@ -221,13 +284,17 @@ impl Polling {
                 | Code::InconsistentGroupProtocol
                 | Code::InvalidSessionTimeout
                 | Code::InvalidGroupId),
-            ) => Some(errors::ending(&self.topic, &self.group, code, &said())),
+            ) => Some(errors::ending(topic, group, code, &said())),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                Some(SourceError::Unavailable(format!("group {}: {}", self.group, said())))
+                Some(SourceError::Unavailable(format!("group {group}: {}", said())))
             }
             _ => None,
         }
     }
+}
+
+fn partitions(list: &TopicPartitionList) -> BTreeSet<Partition> {
+    list.elements().iter().map(|each| Partition(each.partition())).collect()
 }
 
 impl Answers {
@@ -240,7 +307,7 @@ impl Answers {
         if ends.count() > 0 {
             client.pause(&ends)?;
         }
-        let partitions: BTreeSet<Partition> = list.elements().iter().map(|each| Partition(each.partition())).collect();
+        let partitions = partitions(list);
         if !partitions.is_empty() {
             let _ = self.changes.send(Ok(Change::Gained(partitions)));
         }
@@ -250,7 +317,7 @@ impl Answers {
 
     fn leaving(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
         self.watched.settled.store(false, Ordering::Relaxed);
-        let partitions: BTreeSet<Partition> = list.elements().iter().map(|each| Partition(each.partition())).collect();
+        let partitions = partitions(list);
         let let_go = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
         // An answer that came too late the last time is none to this question.
         while let_go.try_recv().is_ok() {}
@@ -286,6 +353,11 @@ impl ClientContext for Answers {
 
 impl ConsumerContext for Answers {
     fn rebalance(&self, client: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.retired.load(Ordering::Relaxed) {
+            // The library wants an answer, and that is all there is to it.
+            let _ = client.unassign();
+            return;
+        }
         let done = match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.gained(client, list),
             _ => self.leaving(client, list),

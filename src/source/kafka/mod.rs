@@ -1,6 +1,6 @@
 //! A Kafka topic, every partition read by this instance.
 //!
-//! Two threads do the work: one takes messages from the client, one asks the brokers where
+//! Two threads do the work: one takes messages from the client and copies them out, one asks the brokers where
 //! partitions end. Both hand events over through one bounded channel, so a slow reader stops the first, and the client
 //! then stops fetching. Partitions are assigned with explicit offsets: no group decides anything here, its committed offsets are
 //! written for the eyes of others.
@@ -17,6 +17,7 @@ pub(in crate::source) mod settings;
 mod tests;
 mod topic_id;
 mod watch;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
@@ -34,12 +35,12 @@ use self::batch::Inbox;
 use self::heard::Heard;
 use self::inquiry::{Inquiry, Unanswered};
 use self::progress::Progress;
-use self::reader::Reader;
+use self::reader::{Reader, WORTH_KEEPING};
 use self::watch::Watch;
 use super::{Event, Source, SourceError, Start, Topic};
 use crate::clock::Clock;
 use crate::config::KafkaConfig;
-use crate::record::{Offset, Partition};
+use crate::record::{Offset, Partition, Records};
 
 /// Events that wait for the reader; a batch of records is about a mebibyte at most.
 const EVENTS: usize = 8;
@@ -73,11 +74,13 @@ pub struct KafkaSource {
     progress: Arc<Progress>,
     /// `None` only while the source is being dropped.
     inquiry: Option<Arc<Inquiry>>,
-    /// The reading thread drops the client, for that can take a while; unless records that it lent are held for longer.
+    /// The reading thread alone may drop the client, for that can take a while.
     inbox: Weak<Inbox<Heard>>,
     events: Receiver<Result<Event, SourceError>>,
     /// Where the watching thread will put its events; `None` once it runs.
     for_watch: Option<Sender<Result<Event, SourceError>>>,
+    /// For batches that are done with.
+    used: mpsc::SyncSender<Records>,
     group: String,
     /// Partitions that something came of.
     delivered: BTreeSet<Partition>,
@@ -102,6 +105,7 @@ impl KafkaSource {
     fn open(kafka: &KafkaConfig, clock: Clock, heard: Heard, inquiry: Arc<Inquiry>) -> Result<Self, SourceError> {
         let inbox = Arc::new(inbox(kafka, heard.clone())?);
         let (sender, events) = tokio::sync::mpsc::channel(EVENTS);
+        let (used, for_reader) = mpsc::sync_channel(EVENTS);
         let (ending, ended) = mpsc::channel();
         let source = Self {
             kafka: kafka.clone(),
@@ -114,6 +118,7 @@ impl KafkaSource {
             inbox: Arc::downgrade(&inbox),
             events,
             for_watch: Some(sender.clone()),
+            used,
             group: kafka.group.clone(),
             delivered: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -123,7 +128,8 @@ impl KafkaSource {
         let (topic, group) = (kafka.topic.clone(), kafka.group.clone());
         let progress = source.progress.clone();
         let headers = kafka.headers;
-        let reader = Reader { inbox, inquiry, heard, progress, events: sender, topic, group, headers };
+        let reader =
+            Reader { inbox, inquiry, heard, progress, events: sender, used: for_reader, topic, group, headers };
         source.spawn("windrow-kafka", move || reader.run())?;
         Ok(source)
     }
@@ -309,6 +315,13 @@ impl Source for KafkaSource {
                 tracing::debug!(code = ?unanswered.code, "cannot confirm the topic: {}", unanswered.text);
                 Ok(())
             }
+        }
+    }
+
+    fn take_back(&mut self, records: Records) {
+        if records.bytes() >= WORTH_KEEPING {
+            // With enough of them waiting this one is not needed.
+            let _ = self.used.try_send(records);
         }
     }
 

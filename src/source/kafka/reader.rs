@@ -1,12 +1,11 @@
-//! The thread that fetches: it takes many messages from the client at once, and hands them over in batches of a
-//! partition.
+//! The thread that fetches: it takes many messages from the client at once, copies them out, and hands them over in
+//! batches of a partition.
 //!
-//! They stay where the client has put them: to copy them out costs as much as everything else here. A message keeps the
-//! whole fetch that it came in, so what waits here keeps a little more than is counted here: all of those fetches.
-//!
+//! Copied, because a message keeps the whole fetch that it came in: what waits here is bounded by what is counted here.
 //! What comes again after a pause is dropped by its offset; tests pause at many moments and look at every offset.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -19,7 +18,7 @@ use super::heard::Heard;
 use super::inquiry::Inquiry;
 use super::progress::Progress;
 use super::{Event, SourceError};
-use crate::record::{Lender, Offset, Partition, Records};
+use crate::record::{Offset, Partition, Records};
 
 /// Messages taken from the client at once.
 const TAKE: usize = 4096;
@@ -29,6 +28,8 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Records and bytes of one batch.
 const BATCH_RECORDS: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of a batch whose memory is worth being used again: with less, many partitions would each hold on to a lot.
+pub(super) const WORTH_KEEPING: usize = BATCH_BYTES / 2;
 /// Records and bytes that wait in unfinished batches of all partitions.
 const OPEN_RECORDS: usize = 1 << 16;
 const OPEN_BYTES: usize = 16 << 20;
@@ -47,6 +48,8 @@ pub(super) struct Reader {
     pub(super) heard: Heard,
     pub(super) progress: Arc<Progress>,
     pub(super) events: Sender<Result<Event, SourceError>>,
+    /// Batches that are done with.
+    pub(super) used: Receiver<Records>,
     pub(super) topic: String,
     pub(super) group: String,
     /// Whether anybody asks for headers: they are not looked at otherwise.
@@ -64,8 +67,8 @@ struct Open {
 struct Lane {
     next: Offset,
     records: Records,
-    /// How many the batch before had, as a guess at the next one's.
-    guess: usize,
+    /// Records and bytes of the batch before, as a guess at the next one's.
+    guess: (usize, usize),
 }
 
 impl Reader {
@@ -81,7 +84,10 @@ impl Reader {
 
     fn read(&self, open: &mut Open) -> Result<(), Over> {
         loop {
-            let came = self.take(self.inbox.receive(TAKE, GATHER), open)?;
+            let batch = self.inbox.receive(TAKE, GATHER);
+            self.take(&batch, open)?;
+            let came = batch.len();
+            drop(batch);
             self.serve(open)?;
             if came == TAKE {
                 continue;
@@ -92,47 +98,21 @@ impl Reader {
                 return Err(Over);
             }
             if came == 0 {
-                self.take(self.inbox.receive(1, PAUSE), open)?;
+                self.take(&self.inbox.receive(1, PAUSE), open)?;
             }
         }
     }
 
-    /// Takes in a batch; how many messages it had.
-    fn take(&self, mut batch: Batch<Heard>, open: &mut Open) -> Result<usize, Over> {
-        let came = batch.len();
-        if self.headers {
-            (0..came).try_for_each(|index| match batch.get_with_headers(index) {
-                Ok((Message { partition, offset, .. }, Err(code))) => self.no_headers(partition, offset, code, open),
-                Ok((message, Ok(headers))) => self.take_message(&message, open, |lane| {
-                    lane.push_with(message.offset, message.timestamp, message.key, message.value, headers);
-                }),
-                Err(incident) => self.take_incident(&incident, open),
-            })?;
-            return Ok(came);
-        }
-        let batch = Arc::new(batch);
-        let lender: Arc<dyn Lender> = batch.clone();
-        for (number, received) in (0..).zip(batch.iter()) {
-            match received {
-                Ok(message) => self.take_message(&message, open, |lane| {
-                    let bytes = [message.key, message.value].iter().flatten().map(|part| part.len()).sum();
-                    lane.push_lent(message.offset, message.timestamp, &lender, number, bytes);
-                })?,
-                Err(incident) => self.take_incident(&incident, open)?,
-            }
-        }
-        Ok(came)
+    fn take(&self, batch: &Batch<'_>, open: &mut Open) -> Result<(), Over> {
+        batch.iter().try_for_each(|received| match received {
+            Ok(message) => self.take_message(message, open),
+            Err(incident) => self.take_incident(&incident, open),
+        })
     }
 
-    /// Has `push` put a message to those of its partition.
     #[inline]
-    fn take_message(
-        &self,
-        message: &Message<'_>,
-        open: &mut Open,
-        push: impl FnOnce(&mut Records),
-    ) -> Result<(), Over> {
-        let &Message { partition, offset, .. } = message;
+    fn take_message(&self, message: Message<'_>, open: &mut Open) -> Result<(), Over> {
+        let Message { partition, offset, timestamp, key, value, .. } = message;
         let Some(lane) = open.lane(partition, &self.progress) else {
             tracing::debug!(%partition, %offset, "dropped a record of a partition that is not read");
             return Ok(());
@@ -142,10 +122,17 @@ impl Reader {
             return Ok(());
         }
         if lane.records.is_empty() {
-            lane.records.reserve(lane.guess, 0);
+            self.furnish(lane);
         }
         let before = lane.records.bytes();
-        push(&mut lane.records);
+        if self.headers {
+            match message.headers() {
+                Ok(headers) => lane.records.push_with(offset, timestamp, key, value, headers),
+                Err(code) => return self.no_headers(partition, offset, code, open),
+            }
+        } else {
+            lane.records.push(offset, timestamp, key, value);
+        }
         lane.next = offset.next();
         let full = lane.records.len() >= BATCH_RECORDS || lane.records.bytes() >= BATCH_BYTES;
         let bytes = lane.records.bytes() - before;
@@ -158,6 +145,20 @@ impl Reader {
             return self.flush_all(open);
         }
         Ok(())
+    }
+
+    /// Gives a lane room for about as much as it had the last time. Fresh memory costs more than what is put there, so
+    /// that of an earlier batch is taken, if there is one.
+    fn furnish(&self, lane: &mut Lane) {
+        let (records, bytes) = lane.guess;
+        if bytes >= WORTH_KEEPING
+            && let Ok(mut used) = self.used.try_recv()
+        {
+            used.restart(lane.records.partition);
+            lane.records = used;
+        }
+        // A little more, since a batch ends when it has become too large.
+        lane.records.reserve(records + records / 8, bytes + bytes / 8);
     }
 
     #[cold]
@@ -262,7 +263,7 @@ impl Reader {
         if lane.records.is_empty() {
             return Ok(());
         }
-        lane.guess = lane.records.len();
+        lane.guess = (lane.records.len(), lane.records.bytes());
         let records = std::mem::replace(&mut lane.records, Records::new(partition));
         let next = lane.next;
         open.records -= open.records.min(records.len());
@@ -286,7 +287,7 @@ impl Open {
         }
         let lane = &mut self.lanes[index];
         if lane.is_none() {
-            let empty = |next| Lane { next, records: Records::new(partition), guess: 0 };
+            let empty = |next| Lane { next, records: Records::new(partition), guess: (0, 0) };
             *lane = progress.next(partition).map(empty);
         }
         lane.as_mut()

@@ -175,6 +175,10 @@ impl Source for WithSchemas {
         self.inner.way()
     }
 
+    fn take_back(&mut self, records: Records) {
+        self.inner.take_back(records);
+    }
+
     fn commit(&mut self, published: &crate::log::Published) {
         self.inner.commit(published);
     }

@@ -138,6 +138,10 @@ impl Source for DyingSource {
         Ok(event)
     }
 
+    fn take_back(&mut self, records: Records) {
+        self.inner.take_back(records);
+    }
+
     fn commit(&mut self, published: &Published) {
         self.end.reached(Step::Told { done: false });
         self.inner.commit(published);
