@@ -1,7 +1,7 @@
 //! What the parts of the path cost, each by itself and without a broker.
 //!
 //! ```text
-//! cargo bench --features bench --bench parts
+//! cargo bench --bench parts
 //! ```
 //!
 //! measures time. On a machine that does other things besides, times say little; to have a program count instructions,
@@ -10,7 +10,7 @@
 //! parts --times NUMBER NAME
 //! ```
 //!
-//! does one part so often and nothing else, and says how many items one time has.
+//! does one part so often and nothing else, and says how many items one time has. `.ci/instructions.py` does that.
 
 #![allow(missing_docs, reason = "a program")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on ends")]
@@ -35,6 +35,9 @@ const PARTS: &[Part] = &[
     Part { name: "close_many", items: 65_536, prepare: path::close_many },
     Part { name: "parquet", items: 65_536, prepare: path::parquet },
     Part { name: "commit", items: 1, prepare: path::commit },
+    Part { name: "commit_long", items: 1, prepare: path::commit_long },
+    Part { name: "newest", items: 1, prepare: path::newest },
+    Part { name: "newest_long", items: 1, prepare: path::newest_long },
 ];
 
 #[divan::bench(args = PARTS.iter().map(|part| part.name))]

@@ -12,12 +12,13 @@ use windrow::decode::{Decode, Decoded};
 use windrow::engine::Engine;
 use windrow::generate::{Generator, Plan};
 use windrow::log;
-use windrow::log::entry::TopicId;
+use windrow::log::entry::{Sequence, TopicId};
 use windrow::log::store::Stored;
 use windrow::pipeline::writer::Instance;
 use windrow::query::Query;
-use windrow::record::{Lender, Offset, Partition, Records, Timestamp};
+use windrow::record::{Offset, Partition, Records, Timestamp};
 use windrow::sink::format::{FileFormat, encode};
+use windrow::sink::layout;
 use windrow::sink::parquet::Form;
 use windrow::sink::stage::{Desk, Ending, Identity, stage};
 use windrow::sink::store::Store;
@@ -26,16 +27,6 @@ use windrow::sink::store::Store;
 const MANY: usize = 1 << 20;
 /// A moment after every ride.
 const NOW: Timestamp = Timestamp(4_000_000_000_000_000);
-
-/// Values as they lie in the client's memory.
-#[derive(Debug)]
-struct Shelf(Vec<Vec<u8>>);
-
-impl Lender for Shelf {
-    fn record(&self, number: u32) -> (Option<&[u8]>, Option<&[u8]>) {
-        (Some(b"ride-0123456789a"), Some(&self.0[number as usize]))
-    }
-}
 
 fn pipeline(sink: &str) -> Pipeline {
     let text = include_str!("rides.toml").replace("SINK", &serde_json::Value::from(sink).to_string());
@@ -51,27 +42,24 @@ fn query(pipeline: &Pipeline) -> Arc<Query> {
 }
 
 /// Rides of an hour; `change` is let at the value of each, with its number.
-fn rides(count: usize, change: impl Fn(usize, String) -> String) -> Shelf {
+fn rides(count: usize, change: impl Fn(usize, String) -> String) -> Vec<Vec<u8>> {
     let plan = Plan { partitions: 1, ..Plan::RIDES }.spread(count as u64, 3_000_000_000);
     let values = Generator::new(plan).filter_map(|ride| ride.value).take(count);
     let values = values.enumerate().map(|(number, value)| change(number, String::from_utf8(value).unwrap()));
-    Shelf(values.map(String::into_bytes).collect())
+    values.map(String::into_bytes).collect()
 }
 
 /// As they come: no more than so many in a batch.
-fn batches(shelf: Shelf) -> Vec<Records> {
-    let count = shelf.0.len();
-    let bytes: Vec<usize> = shelf.0.iter().map(Vec::len).collect();
-    let lender: Arc<dyn Lender> = Arc::new(shelf);
-    let batch = |from: usize| {
+fn batches(values: Vec<Vec<u8>>) -> Vec<Records> {
+    let mut offsets = 0..;
+    let batch = |values: &[Vec<u8>]| {
         let mut records = Records::new(Partition(0));
-        for (number, &size) in bytes.iter().enumerate().skip(from).take(4096) {
-            let timestamp = Some(Timestamp(0));
-            records.push_lent(Offset(number as i64), timestamp, &lender, number as u32, size);
+        for (value, offset) in values.iter().zip(&mut offsets) {
+            records.push(Offset(offset), Some(Timestamp(0)), Some(b"ride-0123456789a"), Some(value));
         }
         records
     };
-    (0..count).step_by(4096).map(batch).collect()
+    values.chunks(4096).map(batch).collect()
 }
 
 fn decoded(pipeline: &Pipeline, batches: Vec<Records>) -> Vec<Decoded> {
@@ -171,40 +159,103 @@ pub(crate) fn parquet(count: usize) -> Box<dyn FnMut()> {
     })
 }
 
+/// Entries of a log that has run for months.
+const LONG: u64 = 100_000;
+
 /// A commit that publishes nothing, with a window open: state and entry written and synced.
 pub(crate) fn commit(_: usize) -> Box<dyn FnMut()> {
-    let folder = tempfile::Builder::new().prefix("windrow-parts-").tempdir_in(".").unwrap();
-    let pipeline = pipeline(&folder.path().display().to_string());
-    let query = query(&pipeline);
-    let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true).unwrap();
-    let batch = decoded(&pipeline, batches(rides(260, as_they_are))).remove(0);
-    let topic = TopicId { name: "rides".into(), cluster: None, id: None, files: Vec::new() };
-    let writer = Instance::this().writer().clone();
-    let identity = Identity { pipeline: "parts".into(), fingerprint: pipeline.fingerprint(), writer, topic };
-    let mut engine = Engine::new(pipeline.window.clone(), query.clone());
-    let (runtime, clock, mut next) = (runtime(), Clock::system(), 0);
-    let mut newest: Option<Stored> = None;
+    let mut committing = Committing::new();
+    Box::new(move || committing.commit())
+}
+
+/// The same after very many.
+pub(crate) fn commit_long(_: usize) -> Box<dyn FnMut()> {
+    let mut committing = Committing::after(LONG);
+    Box::new(move || committing.commit())
+}
+
+/// The newest entry of a log of ten, as a start looks for it.
+pub(crate) fn newest(_: usize) -> Box<dyn FnMut()> {
+    finding(10)
+}
+
+/// The newest entry of very many.
+pub(crate) fn newest_long(_: usize) -> Box<dyn FnMut()> {
+    finding(LONG)
+}
+
+fn finding(entries: u64) -> Box<dyn FnMut()> {
+    let committing = Committing::after(entries);
     Box::new(move || {
-        let folder = &folder;
-        assert!(folder.path().exists());
+        let found = committing.runtime.block_on(log::store::newest(&committing.store)).unwrap();
+        assert_eq!(found.unwrap().entry.sequence, Sequence(entries));
+    })
+}
+
+/// A pipeline that commits the same records again and again, at the offsets that follow.
+struct Committing {
+    folder: tempfile::TempDir,
+    store: Store,
+    pipeline: Pipeline,
+    query: Arc<Query>,
+    identity: Identity,
+    batch: Decoded,
+    engine: Engine,
+    runtime: Runtime,
+    next: i64,
+    newest: Option<Stored>,
+}
+
+impl Committing {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("windrow-parts-").tempdir_in(".").unwrap();
+        let pipeline = pipeline(&folder.path().display().to_string());
+        let query = query(&pipeline);
+        let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true).unwrap();
+        let batch = decoded(&pipeline, batches(rides(260, as_they_are))).remove(0);
+        let topic = TopicId { name: "rides".into(), cluster: None, id: None, files: Vec::new() };
+        let writer = Instance::this().writer().clone();
+        let identity = Identity { pipeline: "parts".into(), fingerprint: pipeline.fingerprint(), writer, topic };
+        let engine = Engine::new(pipeline.window.clone(), query.clone());
+        let (runtime, next, newest) = (runtime(), 0, None);
+        Self { folder, store, pipeline, query, identity, batch, engine, runtime, next, newest }
+    }
+
+    /// With so many entries in the log: the first, and copies of it under the numbers that follow.
+    fn after(entries: u64) -> Self {
+        let mut committing = Self::new();
+        committing.commit();
+        let mut entry = committing.newest.take().unwrap().entry;
+        for number in 2..=entries {
+            entry.sequence = Sequence(number);
+            let path = committing.folder.path().join(layout::entry(entry.sequence));
+            std::fs::write(path, serde_json::to_vec(&entry).unwrap()).unwrap();
+        }
+        committing.newest = committing.runtime.block_on(log::store::newest(&committing.store)).unwrap();
+        committing
+    }
+
+    fn commit(&mut self) {
         let mut records = Records::new(Partition(0));
-        for record in batch.records.iter() {
-            records.push(Offset(next), record.timestamp, record.key, record.value);
-            next += 1;
+        for record in self.batch.records.iter() {
+            records.push(Offset(self.next), record.timestamp, record.key, record.value);
+            self.next += 1;
         }
         let decoded = Decoded {
             records,
-            rows: batch.rows.clone(),
-            batch: batch.batch.clone(),
-            event_times: batch.event_times.clone(),
+            rows: self.batch.rows.clone(),
+            batch: self.batch.batch.clone(),
+            event_times: self.batch.event_times.clone(),
             rejected: Vec::new(),
         };
-        engine.push(&decoded, NOW).unwrap();
-        let cut = engine.cut().unwrap();
-        let desk = Desk { store: &store, pipeline: &pipeline, identity: &identity, query: &query };
-        let staged = runtime.block_on(stage(desk, newest.as_ref(), cut, Ending::GOES_ON, clock.now())).unwrap();
-        let committed = runtime.block_on(log::commit(&store, newest.as_ref(), staged)).unwrap();
-        engine.committed(&committed.stored().entry);
-        newest = Some(committed.stored().clone());
-    })
+        self.engine.push(&decoded, NOW).unwrap();
+        let cut = self.engine.cut().unwrap();
+        let desk = Desk { store: &self.store, pipeline: &self.pipeline, identity: &self.identity, query: &self.query };
+        let newest = self.newest.as_ref();
+        let staged = stage(desk, newest, cut, Ending::GOES_ON, Clock::system().now());
+        let staged = self.runtime.block_on(staged).unwrap();
+        let committed = self.runtime.block_on(log::commit(&self.store, newest, staged)).unwrap();
+        self.engine.committed(&committed.stored().entry);
+        self.newest = Some(committed.stored().clone());
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono_tz::Tz;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::{Env, Reader, Section, Text};
+use super::reader::{Env, Reader, Section, Text, document};
 use super::{
     ConfigError, Emit, FileConfig, OnDataLoss, OnInvalid, OnQuiet, Pipeline, SinkConfig, SourceConfig, WindowConfig,
     asked, columns, format, kafka, keys, near, place,
@@ -25,7 +25,7 @@ const HOUR: i64 = 60 * MINUTE;
 /// A pipeline out of a file's text.
 pub(super) fn pipeline(text: &str, file: &str, env: Env<'_>) -> Result<Pipeline, ConfigError> {
     let mut reader = Reader::new(file, text, env, keys::KEYS);
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, errors) = document(text, file)?;
     let whole = reader.parse(&document, &errors);
     let pipeline = if whole { read(&mut reader, &document, file) } else { None };
     match (reader.error(), pipeline) {

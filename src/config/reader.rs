@@ -50,6 +50,33 @@ pub(super) struct Text {
     pub(super) at: Range<usize>,
 }
 
+/// Brackets that a file may open. The parser goes down by a call for each, and what has no end may lead it as deep.
+const BRACKETS: usize = 2000;
+/// What each may take of the stack, in a build without optimisation.
+const STACK_OF_EACH: usize = 8 << 10;
+
+/// The file as TOML, as far as it is, and what is wrong with it.
+///
+/// # Errors
+/// If it opens more brackets than any pipeline needs.
+pub(super) fn document<'t>(
+    text: &'t str,
+    file: &str,
+) -> Result<(Spanned<DeTable<'t>>, Vec<toml::de::Error>), ConfigError> {
+    let opened = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if opened > BRACKETS {
+        return Err(ConfigError(format!("{file}: it has {opened} opening brackets, {BRACKETS} are the most")));
+    }
+    let stack = (opened + 100) * STACK_OF_EACH;
+    std::thread::scope(|scope| {
+        let parsing = std::thread::Builder::new()
+            .stack_size(stack)
+            .spawn_scoped(scope, || DeTable::parse_recoverable(text))
+            .map_err(|error| ConfigError(format!("{file}: cannot start a thread to read it: {error}")))?;
+        parsing.join().map_err(|_| ConfigError(format!("{file}: the parser of TOML gave up")))
+    })
+}
+
 impl<'t> Section<'t> {
     /// Whether the file has it.
     pub(super) fn is_there(&self) -> bool {
@@ -145,7 +172,7 @@ impl<'e> Reader<'e> {
         (!lines.is_empty()).then(|| ConfigError(lines.join("\n")))
     }
 
-    /// The whole file, `None` if it is not TOML.
+    /// Whether the whole file is TOML.
     pub(super) fn parse(&mut self, document: &Spanned<DeTable<'_>>, errors: &[toml::de::Error]) -> bool {
         let mut whole = true;
         for error in errors {

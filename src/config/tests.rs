@@ -419,3 +419,13 @@ fn results_are_written_as_asked() {
     let error = wrong("url", "format = \"json\"\nurl");
     assert_eq!(error, "21: sink.format = \"json\": unknown; did you mean \"jsonl\"?");
 }
+
+#[test]
+fn brackets_without_an_end_take_no_stack() {
+    for times in [10, 1999, 2001, 20_000] {
+        for piece in ["a={", "a = [", "[", "\na = {\"\n", "x={a\n}\n=["] {
+            let error = Pipeline::parse(&format!("name = {}", piece.repeat(times)), "t.toml", &|_| None).unwrap_err();
+            assert!(error.0.starts_with("t.toml"), "{error}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! What one input may take: time and memory. Whoever takes more is stopped, and its input written down.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -75,9 +77,20 @@ static AT_WORK: Mutex<Option<AtWork>> = Mutex::new(None);
 static TICKS: AtomicU64 = AtomicU64::new(0);
 static WATCH: OnceLock<()> = OnceLock::new();
 
+/// Where the input at work is, for an end that nobody can act on any more, such as an overflow of the stack.
+static HAND: OnceLock<File> = OnceLock::new();
+
+fn hand() -> File {
+    let folder = folder();
+    std::fs::create_dir_all(&folder).unwrap();
+    File::create(folder.join("at-work")).unwrap()
+}
+
 /// Says what is fed now. The most memory that was held since the last call is given back by [`done`].
 pub fn begin(target: &'static str, input: &[u8]) {
     WATCH.get_or_init(|| drop(thread::Builder::new().name("watch".to_owned()).spawn(watch).unwrap()));
+    let file = HAND.get_or_init(hand);
+    file.set_len(0).and_then(|()| file.write_all_at(input, 0)).unwrap();
     let at_work = AtWork { target, input: input.to_vec() };
     *AT_WORK.lock().unwrap() = Some(at_work);
     TICKS.store(0, Ordering::Relaxed);
@@ -118,9 +131,13 @@ fn watch() {
     }
 }
 
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fuzz")
+}
+
 /// Writes an input down that broke something.
 pub fn keep(target: &str, input: &[u8]) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fuzz").join(target.replace(' ', "-"));
+    let folder = folder().join(target.replace(' ', "-"));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join(&windrow::sink::state::digest(input)[..12]);
     std::fs::write(&file, input).unwrap();

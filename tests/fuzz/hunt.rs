@@ -13,6 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use crate::bound;
 use crate::mutate::mutate;
 
+/// Mutated inputs, if no time is given, for what reads thousands a second.
+pub const MANY: u64 = 20_000;
+/// And for what reads hundreds.
+pub const FEW: u64 = 1000;
+
 /// Something that reads what others wrote.
 pub struct Target<'a> {
     pub name: &'static str,
@@ -20,6 +25,8 @@ pub struct Target<'a> {
     pub seeds: Vec<Vec<u8>>,
     /// Words that matter in them.
     pub words: Vec<&'a str>,
+    /// How many mutated inputs are fed if no time is given: a few seconds' worth.
+    pub inputs: u64,
     /// Feeds it an input. What came of it, in words; the same words for the same way through the code, if possible.
     ///
     /// # Panics
@@ -39,7 +46,7 @@ fn elapsed_since(began: &mut Option<Instant>) -> Duration {
 /// What the last panic said, in whatever thread.
 static SAID: Mutex<Option<String>> = Mutex::new(None);
 
-/// Feeds real inputs, then mutated ones, until the time is up.
+/// Feeds real inputs, then mutated ones, as many as asked for or until the time is up.
 pub fn hunt(target: &Target<'_>) {
     let _alone = bound::alone();
     let loud = panic::take_hook();
@@ -52,7 +59,8 @@ pub fn hunt(target: &Target<'_>) {
 }
 
 fn go(target: &Target<'_>) -> Option<String> {
-    let span = Duration::from_secs(asked("WINDROW_FUZZ_SECONDS").unwrap_or(2));
+    // Without a time, a run feeds the same inputs everywhere: what it finds does not hang on how fast a machine is.
+    let span = asked("WINDROW_FUZZ_SECONDS").map(Duration::from_secs);
     let mut chance = ChaCha8Rng::seed_from_u64(asked("WINDROW_FUZZ_SEED").unwrap_or(1));
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target.name.replace(' ', "-"));
     let mut files: Vec<_> = std::fs::read_dir(kept).into_iter().flatten().map(|file| file.unwrap().path()).collect();
@@ -73,7 +81,9 @@ fn go(target: &Target<'_>) -> Option<String> {
         fed += 1;
     }
     assert!(!inputs.is_empty(), "{}: nothing to begin with", target.name);
-    while elapsed_since(&mut began) < span {
+    let fixed = fed + target.inputs;
+    elapsed_since(&mut began);
+    while span.map_or(fed < fixed, |span| elapsed_since(&mut began) < span) {
         let (of, other) = (inputs.choose(&mut chance)?, inputs.choose(&mut chance)?);
         let input = mutate(of, other, &target.words, &mut chance);
         match feed(target, &input) {

@@ -2,9 +2,10 @@
 //! entries, state objects, Parquet files, an API's answers. None of it may panic, hang or take memory without bound.
 //!
 //! Inputs are real ones, mutated from a seed. What gives a new outcome, such as an error's text not seen before, is mutated
-//! further. `cargo test --release --test fuzz` takes two seconds a target, `WINDROW_FUZZ_SECONDS=600` as long,
-//! `WINDROW_FUZZ_SEED` other inputs. An input that breaks something is made smaller and written down; it then goes into
-//! `corpus/`, of which every file is always fed first.
+//! further. `cargo test --release --test fuzz` feeds a fixed number, a few seconds a target; `WINDROW_FUZZ_SECONDS=600`
+//! goes on as long, `WINDROW_FUZZ_SEED` takes other inputs. An input that breaks something is made smaller and written down; it
+//! then goes into `corpus/`, of which every file is always fed first. One that ends the process, as an overflow of the stack does,
+//! is what `at-work` in the target folder holds.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

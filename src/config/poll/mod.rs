@@ -19,9 +19,8 @@ use std::fmt;
 use std::path::Path;
 
 use serde_json_path::JsonPath;
-use toml::de::DeTable;
 
-use super::{ConfigError, LARGEST, text_of, too_large};
+use super::{ConfigError, LARGEST, reader, text_of, too_large};
 pub use secrets::Secrets;
 pub use template::Template;
 
@@ -216,8 +215,8 @@ impl PollFile {
     /// Whether a file looks like a poll file, and not like a pipeline file. One that cannot be read does not.
     #[must_use]
     pub fn is_one(path: &Path) -> bool {
-        let Ok((text, _)) = text_of(path) else { return false };
-        let (document, _) = DeTable::parse_recoverable(&text);
+        let Ok((text, file)) = text_of(path) else { return false };
+        let Ok((document, _)) = reader::document(&text, &file) else { return false };
         let has = |name: &str| document.get_ref().iter().any(|(key, _)| key.get_ref() == name);
         has("request") && !has("source")
     }

@@ -6,7 +6,7 @@ use super::keys::KEYS;
 use super::{PollFile, Schedule, Secrets, fields, history, kafka, request};
 use crate::config::ConfigError;
 use crate::config::read::{checked_name, needed};
-use crate::config::reader::{Env, Reader, Section};
+use crate::config::reader::{Env, Reader, Section, document};
 use crate::time::text::describe;
 use crate::time::window::LONGEST;
 
@@ -19,7 +19,7 @@ const SYMBOL: usize = 100;
 /// A poll file out of its text.
 pub(super) fn poll_file(text: &str, file: &str, env: Env<'_>) -> Result<PollFile, ConfigError> {
     let mut reader = Reader::new(file, text, env, KEYS);
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (document, errors) = document(text, file)?;
     let whole = reader.parse(&document, &errors);
     let found = if whole { read(&mut reader, &document) } else { None };
     match (reader.error(), found) {

@@ -83,7 +83,7 @@ fn what_is_left_out_has_the_defaults_of_the_quote_service() {
 #[test]
 fn every_key_can_be_written_as_the_errors_say() {
     for key in KEYS {
-        assert!(DeTable::parse(key.like).is_ok(), "{}", key.like);
+        assert!(toml::de::DeTable::parse(key.like).is_ok(), "{}", key.like);
     }
 }
 

@@ -156,8 +156,8 @@ fn column(field: &FieldDescriptor) -> Result<(ColumnType, bool), String> {
             Some(Special::Time) => ColumnType::Timestamp(TimestampForm::Rfc3339),
             Some(Special::Date) => ColumnType::Date,
             Some(Special::Decimal) => return Err("the schema gives no digits; declare decimal(p, s)".to_owned()),
-            Some(Special::Wrapper) => match message.get_field(1).map(|value| column(&value)) {
-                Some(inner) => inner?.0,
+            Some(Special::Wrapper) => match message.get_field(1) {
+                Some(value) => column(&value)?.0,
                 None => ColumnType::Json,
             },
             None => ColumnType::Json,
@@ -194,10 +194,19 @@ impl Special {
             | "google.protobuf.UInt32Value"
             | "google.protobuf.BoolValue"
             | "google.protobuf.StringValue"
-            | "google.protobuf.BytesValue" => Self::Wrapper,
+            | "google.protobuf.BytesValue"
+                if wraps_a_scalar(message) =>
+            {
+                Self::Wrapper
+            }
             _ => return None,
         })
     }
+}
+
+/// Whether its first field is one value of no message. A schema may declare these names itself, even around each other.
+fn wraps_a_scalar(message: &MessageDescriptor) -> bool {
+    message.get_field(1).is_some_and(|value| !value.is_list() && !matches!(value.kind(), Kind::Message(_)))
 }
 
 #[cfg(test)]

@@ -283,3 +283,39 @@ fn a_schema_that_does_not_compile_makes_its_records_invalid() {
     let decoded = decode(&columns(), Origin::One(Arc::new(broken)), None, &[vec![]]);
     assert_eq!(decoded.rejected[0].1.class, "unknown_schema");
 }
+
+#[test]
+fn long_texts_in_a_schema_take_no_stack() {
+    let long = "x".repeat(1 << 16);
+    let texts = [
+        format!("option java_package = \"{long}\";"),
+        format!("// {long}"),
+        format!("/* {long} */"),
+        format!("message {long} {{ int64 {long} = 1; }}"),
+        format!("message Ride {{ reserved '{}'; }}", long.replace('x', "\\n")),
+        " ".repeat(1 << 16),
+        "\n".repeat(1 << 16),
+        "1".repeat(1 << 16),
+    ];
+    for text in texts {
+        let text = format!("syntax = \"proto3\";\n{text}");
+        let _ = Schema::compile(&SchemaText { language: Language::Protobuf, text, references: Vec::new() });
+    }
+}
+
+#[test]
+fn a_schema_that_wraps_a_wrapper_in_itself_is_read() {
+    let text = "syntax = \"proto3\"; package google.protobuf; \
+                message Int32Value { Int32Value value = 1; } message Ride { int64 at = 1; Int32Value seats = 2; }";
+    let schema = SchemaText { language: Language::Protobuf, text: text.to_owned(), references: Vec::new() };
+    let told = told(&schema, Some("google.protobuf.Ride")).unwrap();
+    assert_eq!(told[1].column, Ok((ColumnType::Json, true)));
+    let declared = vec![
+        column("at", ColumnType::Timestamp(TimestampForm::EpochMillis), false),
+        column("seats", ColumnType::Json, true),
+    ];
+    let columns = Columns { declared, event_time: "at".into(), whole: Default::default() };
+    let origin = Origin::One(Arc::new(schema));
+    let decoded = decode(&columns, origin, Some("google.protobuf.Ride"), &[b"\x08\x01\x12\x02\x0a\x00".to_vec()]);
+    assert_eq!(shown(&decoded, 0, 2)[1], r#"{"value":{}}"#);
+}

@@ -12,7 +12,7 @@ use windrow::source::file::FileSource;
 use windrow::source::{Event, Source, Start};
 
 use super::{pipeline, runtime};
-use crate::hunt::{Target, hunt};
+use crate::hunt::{FEW, Target, hunt};
 
 const COLUMNS: &str = "at = \"timestamp(s)\"\nk = \"text\"\nv = { type = \"int\", optional = true }";
 
@@ -54,7 +54,7 @@ fn files(target: &'static str, format: &str, ending: &str, seeds: Vec<Vec<u8>>, 
         std::fs::write(&path, input).unwrap();
         read(&pipeline, &path).replace(path.to_str().unwrap(), "")
     };
-    hunt(&Target { name: target, seeds, words: words.to_vec(), feed: &feed });
+    hunt(&Target { name: target, seeds, words: words.to_vec(), inputs: FEW, feed: &feed });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use windrow::decode::{Decode, Decoded, FORMATS, Format, Settings, avro, protobuf
 use windrow::record::{Offset, Partition, Records, Timestamp};
 
 use super::repository;
-use crate::hunt::{Target, hunt};
+use crate::hunt::{MANY, Target, hunt};
 
 /// What is known of a format besides its name.
 struct Sample {
@@ -238,7 +238,7 @@ fn of_format(name: &str) {
         "protobuf" => "records of protobuf",
         other => panic!("format {other} is not fed"),
     };
-    hunt(&Target { name, seeds: sample.values.clone(), words: sample.words.clone(), feed: &feed });
+    hunt(&Target { name, seeds: sample.values.clone(), words: sample.words.clone(), inputs: MANY, feed: &feed });
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn of_schemas(target: &'static str, format: &str, language: Language, seeds: Vec
         let read = decoded.rejected.first().map_or("a row", |(_, reason)| reason.class);
         format!("{read} {}", told.err().unwrap_or_default())
     };
-    hunt(&Target { name: target, seeds, words: words.to_vec(), feed: &feed });
+    hunt(&Target { name: target, seeds, words: words.to_vec(), inputs: MANY, feed: &feed });
 }
 
 #[test]
@@ -363,6 +363,8 @@ fn schemas_of_protobuf() {
         "/*",
         "//",
         "google.protobuf.Timestamp",
+        "package google.protobuf;",
+        "Int32Value ",
     ];
     of_schemas("schemas of protobuf", "protobuf", Language::Protobuf, vec![PROTO.into()], &words);
 }

@@ -26,7 +26,7 @@ use windrow::sink::state::{self, digest};
 use windrow::sink::store::Store;
 
 use super::{pipeline, repository, runtime};
-use crate::hunt::{Target, hunt};
+use crate::hunt::{FEW, MANY, Target, hunt};
 
 const GROUPS: &str = "SELECT k, COUNT(*) AS n, SUM(v) AS s, AVG(f) AS a, MIN(v) AS lo, first_value(v ORDER BY at) AS first, \
                       COUNT(DISTINCT v) AS d, approx_percentile_cont(f, 0.5) AS p FROM t GROUP BY k";
@@ -163,7 +163,7 @@ fn entries(name: &str, sql: &str, target: &'static str) {
         ",",
         "\\u0000",
     ];
-    hunt(&Target { name: target, seeds, words: words.to_vec(), feed: &feed });
+    hunt(&Target { name: target, seeds, words: words.to_vec(), inputs: FEW, feed: &feed });
 }
 
 #[test]
@@ -211,7 +211,8 @@ fn state_objects_of(sql: &str, rows: u64, target: &'static str) {
             }
         })
     };
-    hunt(&Target { name: target, seeds, words: vec!["\u{0}\u{0}\u{0}\u{0}", "ARROW1", "\u{10}\u{0}"], feed: &feed });
+    let words = vec!["\u{0}\u{0}\u{0}\u{0}", "ARROW1", "\u{10}\u{0}"];
+    hunt(&Target { name: target, seeds, words, inputs: MANY, feed: &feed });
 }
 
 /// The pieces of a cut as they are saved.

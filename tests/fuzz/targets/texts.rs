@@ -9,7 +9,7 @@ use windrow::poll::answer::Quote;
 use windrow::query::{Query, QueryError};
 
 use super::{pipeline, repository, runtime};
-use crate::hunt::{Target, hunt};
+use crate::hunt::{FEW, MANY, Target, hunt};
 
 fn examples(poll: bool) -> Vec<Vec<u8>> {
     let files = std::fs::read_dir(repository("examples")).unwrap().map(|file| file.unwrap().path());
@@ -80,7 +80,7 @@ fn pipeline_files() {
         assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "it acts on a terminal: {said:?}");
         said
     };
-    hunt(&Target { name: "pipeline files", seeds: examples(false), words: WORDS.to_vec(), feed: &feed });
+    hunt(&Target { name: "pipeline files", seeds: examples(false), words: WORDS.to_vec(), inputs: MANY, feed: &feed });
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn poll_files() {
         assert!(!said.contains(CANARY), "a value from the environment is told: {said}");
         said
     };
-    hunt(&Target { name: "poll files", seeds: examples(true), words: WORDS.to_vec(), feed: &feed });
+    hunt(&Target { name: "poll files", seeds: examples(true), words: WORDS.to_vec(), inputs: MANY, feed: &feed });
 }
 
 /// What the queries of the README and of users look like, and each kind of plan.
@@ -174,7 +174,7 @@ fn queries() {
         }
     };
     let seeds = QUERIES.iter().map(|sql| sql.as_bytes().to_vec()).collect();
-    hunt(&Target { name: "queries", seeds, words: SQL_WORDS.to_vec(), feed: &feed });
+    hunt(&Target { name: "queries", seeds, words: SQL_WORDS.to_vec(), inputs: FEW, feed: &feed });
 }
 
 #[test]
@@ -203,6 +203,7 @@ fn answers_of_an_api() {
         name: "answers of an api",
         seeds: vec![answer.to_vec(), b"{\"error\":true,\"message\":\"no\"}".to_vec()],
         words: words.to_vec(),
+        inputs: MANY,
         feed: &feed,
     });
 }
