@@ -26,6 +26,7 @@ mod data_loss;
 mod file_source;
 mod files;
 mod gc;
+mod group;
 mod instances;
 mod kill;
 mod load;

@@ -7,20 +7,17 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 use windrow::clock::Clock;
 use windrow::record::Timestamp;
 
+use crate::load::{CALM, Load};
 use crate::servers::{Server, Servers};
-use crate::support::broker::Broker;
-use crate::support::pipeline::PipelineFile;
 use crate::support::place::Place;
 use crate::support::process::{Running, run};
-use crate::support::rides::{MINUTE, Plan, SECOND};
-use crate::support::truth::Truth;
-use crate::support::worlds::World;
+use crate::support::rides::SECOND;
 use crate::support::{eventually, seed, skip};
 use crate::watch::Watch;
-use crate::{CALM, keep_sending};
 
 const PARTITIONS: usize = 12;
 /// Records a second and partition.
@@ -34,7 +31,8 @@ const GUEST: usize = 3;
 #[derive(Debug, Default)]
 struct Done {
     starts: u32,
-    kills: u32,
+    /// When each was.
+    kills: Vec<Timestamp>,
     stops: u32,
     freezes: u32,
     guests: u32,
@@ -83,7 +81,7 @@ impl Group<'_> {
         match self.rng.random_range(0..10) {
             0..=2 if !is_frozen => {
                 self.instances[number].take().unwrap().kill();
-                self.done.kills += 1;
+                self.done.kills.push(self.clock.now());
             }
             3..=4 if !is_frozen => self.stop(number),
             5..=6 if self.frozen.is_none() => {
@@ -127,6 +125,34 @@ impl Group<'_> {
     }
 }
 
+impl Done {
+    /// With how long each kill kept the next windows from being published.
+    fn told(&self, place: &Place) -> String {
+        let mut log = Vec::new();
+        place.read_log(&mut log);
+        let time = |entry: &Value| serde_json::from_value::<Timestamp>(entry["time"].clone()).unwrap();
+        let publishes = log.iter().filter(|entry| entry["closed"].as_array().is_some_and(|closed| !closed.is_empty()));
+        let publishes: Vec<Timestamp> = publishes.map(time).collect();
+        let next = |kill: &Timestamp| Some(publishes.iter().find(|publish| *publish > kill)?.0 - kill.0);
+        let mut waits: Vec<i64> = self.kills.iter().filter_map(next).collect();
+        waits.sort_unstable();
+        let seconds = |wait: Option<&i64>| wait.map_or(f64::NAN, |&wait| wait as f64 / 1e6);
+        format!(
+            "{} starts, {} kills, {} stops, {} freezes, {} guests, {} kills of the broker; from a kill to the next entry that \
+             closes windows {:.1} s (median), {:.1} s at most; {} entries",
+            self.starts,
+            self.kills.len(),
+            self.stops,
+            self.freezes,
+            self.guests,
+            self.broker_kills,
+            seconds(waits.get(waits.len() / 2)),
+            seconds(waits.last()),
+            log.len()
+        )
+    }
+}
+
 #[test]
 fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right() {
     let test = "whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right";
@@ -137,39 +163,25 @@ fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right
     let Some(servers) = Servers::start(PORTS) else {
         return skip(test, "WINDROW_TORTURE_SERVICES names no folder with kafka.sh, s3.sh and toxiproxy.sh");
     };
-    let seed = seed();
-    let world = World::new(Broker::at(&servers.brokers()), Place::on(servers.s3()), PARTITIONS.try_into().unwrap());
-    let records = seconds * RATE;
-    let plan = Plan {
-        seed,
-        records: vec![records; PARTITIONS],
-        span: i64::try_from(seconds).unwrap() * 10 * SECOND,
-        disorder: SECOND,
-        late: (40, 20 * SECOND),
-        too_late: (15, 2 * MINUTE),
-        broken: 15,
-        tombstones: true,
-    };
-    let lines = plan.lines();
-    let mut pipeline = PipelineFile::over_topic(&world);
-    pipeline.window += "emit = \"early\"\n";
-    let truth = Truth::of(&lines, pipeline.shape, 0);
-    let alone = pipeline.write(world.dir.path());
-    let shared = world.dir.path().join("shared.toml");
-    std::fs::write(&shared, pipeline.text().replace("\ngroup = ", "\nassignment = \"group\"\ngroup = ")).unwrap();
+    let load = Load::new(&servers, PARTITIONS, seconds * RATE, seconds);
+    let dir = load.world.dir.path();
+    let alone = load.pipeline.write(dir);
+    let shared = dir.join("shared.toml");
+    let text = load.pipeline.text();
+    std::fs::write(&shared, text.replace("\ngroup = ", "\nassignment = \"group\"\ngroup = ")).unwrap();
 
-    let calm = std::sync::Arc::default();
-    let sender = keep_sending(world.broker.producer(&world.topic, &[]), lines, seconds, std::sync::Arc::clone(&calm));
+    let sending = load.send();
+    let place = &load.world.place;
     let mut group = Group {
-        rng: ChaCha8Rng::seed_from_u64(seed),
-        place: &world.place,
+        rng: ChaCha8Rng::seed_from_u64(seed()),
+        place,
         file: shared,
         clock: Clock::system(),
         instances: [None, None, None, None],
         frozen: None,
         done: Done::default(),
     };
-    let mut watch = Watch::new(&world.place, &truth);
+    let mut watch = Watch::new(place, &load.truth);
     let until = group.clock.now().plus(i64::try_from(seconds).unwrap() * SECOND);
     while group.clock.now() < until {
         group.keep_alive();
@@ -179,16 +191,13 @@ fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right
         group.thaw(false);
         watch.look();
     }
-    calm.store(true, std::sync::atomic::Ordering::Relaxed);
     group.thaw(true);
-    sender.join().unwrap();
-
-    let all = u64::try_from(records * PARTITIONS).unwrap();
+    sending.end();
     eventually("everything is read once nothing is done to it any more", CALM, || {
         group.keep_alive();
-        (world.place.newest()?["totals"]["read"].as_u64() == Some(all)).then_some(())
+        load.is_read()
     });
-    let writers = world.place.newest().unwrap();
+    let writers = place.newest().unwrap();
     for number in 0..group.instances.len() {
         if group.instances[number].is_some() {
             group.stop(number);
@@ -196,25 +205,18 @@ fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right
     }
     // Who was killed last may still be thought to read: the log has to stand still for a while then.
     eventually("a run that is alone may close what is open", CALM, || {
-        let ended = run(world.place.windrow().args(["run", "--once", "--close-all"]).arg(&alone));
+        let ended = run(place.windrow().args(["run", "--once", "--close-all"]).arg(&alone));
         if ended.code == Some(3) {
             return None;
         }
         Some(ended.expect(0))
     });
-    watch.look();
-    watch.nothing_has_changed();
-    truth.assert_early(&world.place);
-    let mut audit = world.place.windrow();
-    audit.arg("audit").arg(world.place.url()).arg("--replay").arg(&alone);
-    let audit = Running::start(&mut audit).wait(CALM).expect(0);
-    assert!(audit.stdout.contains("\nsound\n"), "{}", audit.said());
     let held: std::collections::BTreeSet<_> = writers["partitions"]
         .as_object()
         .unwrap()
         .values()
         .filter_map(|claim| claim["held"]["writer"].as_str())
         .collect();
-    eprintln!("{:?}\n{} files seen as they appeared\n{}", group.done, watch.seen(), audit.stdout);
+    eprintln!("{}\n{}", group.done.told(place), load.judge(watch, &alone));
     assert!(held.len() > 1, "the topic was not shared: {held:?}");
 }

@@ -19,6 +19,7 @@
 
 mod chaos;
 mod group;
+mod load;
 mod outside;
 mod servers;
 #[allow(dead_code, unused_macros, reason = "the suite's, of which not all is needed here")]
@@ -26,24 +27,15 @@ mod servers;
 mod support;
 mod watch;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use windrow::clock::Clock;
 
 use chaos::Chaos;
+use load::{CALM, Load};
 use servers::Servers;
-use support::broker::{Broker, Producer};
-use support::pipeline::PipelineFile;
-use support::place::Place;
-use support::process::{Running, run};
-use support::rides::{Line, MINUTE, Plan, SECOND};
-use support::truth::Truth;
-use support::worlds::World;
+use support::process::run;
 use support::{eventually, seed, skip};
 use watch::Watch;
 
@@ -52,8 +44,6 @@ const PARTITIONS: usize = 3;
 const RATE: usize = 200;
 /// Records a partition, at most: they are held in memory.
 const MOST: usize = 300_000;
-/// How long the end of it may take: what the topic holds must be in the log, and recomputed.
-const CALM: Duration = Duration::from_secs(600);
 
 #[test]
 fn whatever_is_done_to_it_every_published_row_is_right() {
@@ -62,82 +52,30 @@ fn whatever_is_done_to_it_every_published_row_is_right() {
         return skip(test, "WINDROW_TORTURE_SERVICES names no folder with kafka.sh, s3.sh and toxiproxy.sh");
     };
     let seconds = std::env::var("WINDROW_TORTURE_SECONDS").map_or(120, |text| text.parse::<usize>().unwrap());
-    let seed = seed();
-    let world = World::new(Broker::at(&servers.brokers()), Place::on(servers.s3()), PARTITIONS.try_into().unwrap());
-    // Ten seconds of event time a second, so that a window closes each second.
-    let records = (seconds * RATE).min(MOST);
-    let plan = Plan {
-        seed,
-        records: vec![records; PARTITIONS],
-        span: i64::try_from(seconds).unwrap() * 10 * SECOND,
-        disorder: SECOND,
-        late: (40, 20 * SECOND),
-        too_late: (15, 2 * MINUTE),
-        broken: 15,
-        tombstones: true,
-    };
-    let lines = plan.lines();
-    let mut pipeline = PipelineFile::over_topic(&world);
-    pipeline.window += "emit = \"early\"\n";
-    let truth = Truth::of(&lines, pipeline.shape, 0);
-    let direct = pipeline.write(world.dir.path());
-    pipeline.name = "proxied".to_owned();
-    let text =
-        pipeline.text().replace(&servers.brokers(), &servers.proxied_brokers()).replace("\"proxied\"", "\"rides\"");
-    let proxied = world.dir.path().join("proxied.toml");
+    let mut load = Load::new(&servers, PARTITIONS, (seconds * RATE).min(MOST), seconds);
+    let dir = load.world.dir.path().to_owned();
+    let direct = load.pipeline.write(&dir);
+    load.pipeline.name = "proxied".to_owned();
+    let text = load.pipeline.text();
+    let text = text.replace(&servers.brokers(), &servers.proxied_brokers()).replace("\"proxied\"", "\"rides\"");
+    let proxied = dir.join("proxied.toml");
     std::fs::write(&proxied, text).unwrap();
 
-    let calm = Arc::new(AtomicBool::new(false));
-    let sender = keep_sending(world.broker.producer(&world.topic, &[]), lines, seconds, calm.clone());
-    let mut chaos = Chaos::new(ChaCha8Rng::seed_from_u64(seed), &servers, &world.place, proxied);
-    let mut watch = Watch::new(&world.place, &truth);
+    let sending = load.send();
+    let place = &load.world.place;
+    let mut chaos = Chaos::new(ChaCha8Rng::seed_from_u64(seed()), &servers, place, proxied);
+    let mut watch = Watch::new(place, &load.truth);
     chaos.rage(Duration::from_secs(seconds.try_into().unwrap()), &mut watch);
-    calm.store(true, Ordering::Relaxed);
+    sending.hurry();
     chaos.calm_down();
-    sender.join().unwrap();
-
-    let all = u64::try_from(records * PARTITIONS).unwrap();
+    sending.end();
     eventually("everything is read once nothing is done to it any more", CALM, || {
         chaos.keep_alive();
-        (world.place.newest()?["totals"]["read"].as_u64() == Some(all)).then_some(())
+        load.is_read()
     });
     let done = chaos.end();
     // Whoever wrote last may have died; it is known to be gone.
-    run(world.place.windrow().args(["run", "--once", "--close-all"]).arg(&direct)).expect(0);
-    watch.look();
-    watch.nothing_has_changed();
-    truth.assert_early(&world.place);
-    let mut audit = world.place.windrow();
-    audit.arg("audit").arg(world.place.url()).arg("--replay").arg(&direct);
-    let audit = Running::start(&mut audit).wait(CALM).expect(0);
-    assert!(audit.stdout.contains("\nsound\n"), "{}", audit.said());
-    let committed = world.broker.committed(&world.topic, &world.topic, PARTITIONS.try_into().unwrap());
-    assert!(committed.values().all(|&offset| offset == i64::try_from(records).unwrap()), "{committed:?}");
-    let outside = outside::compare(&world.place, &truth, &world.dir.path().join("copies"));
-    eprintln!("{outside}\n{done}\n{} files seen as they appeared\n{}", watch.seen(), audit.stdout);
+    run(place.windrow().args(["run", "--once", "--close-all"]).arg(&direct)).expect(0);
+    eprintln!("{done}\n{}", load.judge(watch, &direct));
     assert!(done.takeovers > 0, "no frozen instance was taken over from");
-}
-
-/// Sends all partitions side by side at an even pace; what is left, at once when it is calm.
-fn keep_sending(
-    producer: Producer,
-    lines: Vec<Vec<Line>>,
-    seconds: usize,
-    calm: Arc<AtomicBool>,
-) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let clock = Clock::system();
-        let began = clock.now();
-        let records = lines[0].len();
-        for index in 0..records {
-            for (partition, lines) in lines.iter().enumerate() {
-                producer.send(partition, lines[index].text.as_deref());
-            }
-            let due = began.plus(i64::try_from(index * seconds).unwrap() * SECOND / i64::try_from(records).unwrap());
-            while clock.now() < due && !calm.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
-        producer.flush();
-    })
 }
