@@ -36,25 +36,33 @@ def main():
         for document in yaml.safe_load_all(manifest.read_text()):
             kinds[document["kind"]] = document
 
-    # The pipeline file, with every name that the pod gets and no other.
-    pod = kinds["Deployment"]["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    environment = {"PATH": os.environ["PATH"], **kinds["Secret"]["stringData"]}
-    for variable in container["env"]:
-        source = variable["valueFrom"]["configMapKeyRef"]
-        assert source["name"] == kinds["ConfigMap"]["metadata"]["name"]
-        environment[variable["name"]] = kinds["ConfigMap"]["data"][source["key"]]
-    assert container["envFrom"] == [{"secretRef": {"name": kinds["Secret"]["metadata"]["name"]}}]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / container["args"][1].rsplit("/", 1)[1]
-        file.write_text(kinds["ConfigMap"]["data"][file.name])
-        run(windrow, "check", file, "--offline", env=environment, stdout=subprocess.DEVNULL)
-    # What stands in two places is the same in both.
-    image = Path("Dockerfile").read_text()
-    assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" in image
-    assert container["args"][-3].endswith(f":{container['ports'][0]['containerPort']}")
-    labels = kinds["Deployment"]["spec"]["selector"]["matchLabels"]
-    assert labels == kinds["Deployment"]["spec"]["template"]["metadata"]["labels"] == kinds["Service"]["spec"]["selector"]
+    # The pipeline file, with every name that the pods get and no other.
+    for kind, assignment in (("Deployment", "all"), ("StatefulSet", "group")):
+        template = kinds[kind]["spec"]["template"]
+        pod = template["spec"]
+        [container] = pod["containers"]
+        environment = {"PATH": os.environ["PATH"], **kinds["Secret"]["stringData"]}
+        for variable in container["env"]:
+            source = variable.get("valueFrom", {}).get("configMapKeyRef")
+            if source:
+                assert source["name"] == kinds["ConfigMap"]["metadata"]["name"]
+                environment[variable["name"]] = kinds["ConfigMap"]["data"][source["key"]]
+            elif "value" in variable:
+                environment[variable["name"]] = variable["value"]
+        assert environment["ASSIGNMENT"] == assignment
+        assert container["envFrom"] == [{"secretRef": {"name": kinds["Secret"]["metadata"]["name"]}}]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / container["args"][1].rsplit("/", 1)[1]
+            file.write_text(kinds["ConfigMap"]["data"][file.name])
+            run(windrow, "check", file, "--offline", env=environment, stdout=subprocess.DEVNULL)
+        # What stands in two places is the same in both.
+        image = Path("Dockerfile").read_text()
+        assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" in image
+        assert container["args"][-3].endswith(f":{container['ports'][0]['containerPort']}")
+        labels = kinds[kind]["spec"]["selector"]["matchLabels"]
+        assert labels == template["metadata"]["labels"] == kinds["Service"]["spec"]["selector"]
+    assert kinds["StatefulSet"]["spec"]["serviceName"] == kinds["Service"]["metadata"]["name"]
+    assert kinds["PodDisruptionBudget"]["spec"]["selector"] == kinds["StatefulSet"]["spec"]["selector"]
 
     compose = yaml.safe_load(Path("docker-compose.yml").read_text())
     told = subprocess.run(["go", "mod", "download", "-json", COMPOSE], check=True, capture_output=True, cwd="/").stdout

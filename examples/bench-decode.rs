@@ -6,6 +6,9 @@
 //! FILE takes the Avro records, each with its length in four bytes before it, for a reader outside.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on ends")]
 
+#[path = "bench-e2e/avro.rs"]
+mod avro;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -33,15 +36,6 @@ const NAMES: [&str; 12] = [
     "total_amount",
     "shared",
 ];
-const AVRO: &str = r#"{"type": "record", "name": "Ride", "fields": [
-    {"name": "ride_id", "type": "string"}, {"name": "vendor", "type": "int"},
-    {"name": "pickup_at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
-    {"name": "dropoff_at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
-    {"name": "passengers", "type": "int"}, {"name": "distance", "type": "double"},
-    {"name": "pickup_location", "type": ["null", "string"]}, {"name": "dropoff_location", "type": ["null", "string"]},
-    {"name": "payment", "type": "string"}, {"name": "tip", "type": "double"},
-    {"name": "total_amount", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
-    {"name": "shared", "type": "boolean"}]}"#;
 const PROTO: &str = r#"syntax = "proto3"; message Ride { string ride_id = 1; int32 vendor = 2; int64 pickup_at = 3;
     int64 dropoff_at = 4; int32 passengers = 5; double distance = 6; string pickup_location = 7;
     string dropoff_location = 8; string payment = 9; double tip = 10; int64 total_amount = 11; bool shared = 12; }"#;
@@ -52,23 +46,6 @@ struct Ride {
     csv: String,
     avro: Vec<u8>,
     protobuf: Vec<u8>,
-}
-
-fn long(value: i64) -> Vec<u8> {
-    let mut rest = (value << 1 ^ value >> 63).cast_unsigned();
-    let mut bytes = Vec::new();
-    loop {
-        let byte = (rest & 0x7f) as u8;
-        rest >>= 7;
-        bytes.push(if rest > 0 { byte | 0x80 } else { byte });
-        if rest == 0 {
-            return bytes;
-        }
-    }
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [long(text.len() as i64), text.as_bytes().to_vec()].concat()
 }
 
 fn ride(index: i64, message: &MessageDescriptor) -> Ride {
@@ -83,23 +60,17 @@ fn ride(index: i64, message: &MessageDescriptor) -> Ride {
         r#"{{"ride_id":"{id}","vendor":2,"pickup_at":"{pickup}","dropoff_at":"{dropoff}","passengers":1,"distance":{distance},"pickup_location":"{zone}","dropoff_location":"{other}","payment":"card","tip":{tip},"total_amount":{amount},"shared":false}}"#
     );
     let csv = format!("{id},2,{pickup},{dropoff},1,{distance},{zone},{other},card,{tip},{amount},false\n");
-    let decimal = [long(4), i32::try_from(cents).unwrap().to_be_bytes().to_vec()].concat();
-    let avro = [
-        text(&id),
-        long(2),
-        long(pickup.0),
-        long(dropoff.0),
-        long(1),
-        distance.to_le_bytes().to_vec(),
-        long(1),
-        text(zone),
-        long(1),
-        text(other),
-        text("card"),
-        tip.to_le_bytes().to_vec(),
-        decimal,
-        vec![0],
-    ];
+    let avro = avro::Ride {
+        id: &id,
+        pickup_at: pickup.0,
+        dropoff_at: dropoff.0,
+        distance,
+        pickup: zone,
+        dropoff: other,
+        tip,
+        cents: i32::try_from(cents).unwrap(),
+    };
+    let avro = avro.encoded();
     let mut proto = DynamicMessage::new(message.clone());
     let values = [
         Value::String(id),
@@ -118,7 +89,7 @@ fn ride(index: i64, message: &MessageDescriptor) -> Ride {
     for (name, value) in NAMES.iter().zip(values) {
         proto.set_field_by_name(name, value);
     }
-    Ride { json, csv, avro: avro.concat(), protobuf: proto.encode_to_vec() }
+    Ride { json, csv, avro, protobuf: proto.encode_to_vec() }
 }
 
 fn records<'a>(values: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Records> {
@@ -163,7 +134,7 @@ fn main() {
     let known = |language, text: &str| {
         Known::Schema(Arc::new(SchemaText { language, text: text.to_owned(), references: Vec::new() }))
     };
-    schemas.put(SchemaId(1), known(Language::Avro, AVRO));
+    schemas.put(SchemaId(1), known(Language::Avro, avro::SCHEMA));
     schemas.put(SchemaId(2), known(Language::Protobuf, PROTO));
     let settings = Settings {
         key: None,

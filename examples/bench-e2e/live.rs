@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use windrow::clock::Clock;
 use windrow::config::Pipeline;
-use windrow::decode::json::JsonDecoder;
 use windrow::log::entry::Entry;
 use windrow::pipeline::writer::Instance;
 use windrow::pipeline::{self, Detail, Observer, Options, Parts, Took, View};
@@ -24,7 +23,7 @@ use windrow::source::kafka::KafkaSource;
 use windrow::source::produce::{Message, Producer};
 
 use crate::measure::child;
-use crate::stages::{Stage, kafka};
+use crate::stages::{Stage, decoder, kafka};
 use crate::{Args, Outcome, process, topic as filled};
 
 /// Between two records of a partition, in microseconds.
@@ -100,7 +99,7 @@ pub(crate) async fn run(pipeline: Pipeline, clock: Clock) -> Outcome<crate::stag
     let query = Arc::new(Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await?);
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let source = Box::new(KafkaSource::connect(kafka(&pipeline)?, clock)?);
-    let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &kafka(&pipeline)?.topic));
+    let decoder = decoder(&pipeline)?;
     let observer = Box::new(Telling { clock, began, before: None, reads: false, published: began });
     let instance = Instance::this();
     let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer, member: None };

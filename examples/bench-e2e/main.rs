@@ -17,6 +17,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the terminal")]
 
+mod avro;
 mod live;
 mod measure;
 mod process;
@@ -29,7 +30,7 @@ use clap::Parser;
 
 use measure::Table;
 use stages::Stage;
-use topic::{Compression, Shape};
+use topic::{Compression, Form, Shape};
 
 /// Measures the path from Kafka to Parquet against the bare client
 #[derive(Clone, Debug, Parser)]
@@ -61,6 +62,12 @@ struct Args {
     /// How the records are compressed
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
+    /// What the records are
+    #[arg(long, value_enum, default_value_t = Form::Json)]
+    format: Form,
+    /// Threads that Windrow works with
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
     /// How often each measurement is made
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -89,9 +96,17 @@ struct Args {
 
 impl Args {
     fn shape(&self) -> Shape {
-        let Self { records, groups, partitions, hours, compression, .. } = *self;
+        let Self { records, groups, partitions, hours, compression, format, .. } = *self;
         let window = humantime::parse_duration(&self.window).map_or(0, |window| window.as_micros());
-        Shape { records, groups, partitions, hours, compression, window: i64::try_from(window).unwrap_or(i64::MAX) }
+        Shape {
+            records,
+            groups,
+            partitions,
+            hours,
+            compression,
+            format,
+            window: i64::try_from(window).unwrap_or(i64::MAX),
+        }
     }
 
     fn stages(&self) -> &[Stage] {

@@ -40,7 +40,9 @@ pub(crate) fn child(stage: Stage, args: &Args, sink: &str) -> Outcome<Command> {
         child.args([name, &value.to_string()]);
     }
     let compression = clap::ValueEnum::to_possible_value(&shape.compression).ok_or("no such compression")?;
-    child.args(["--compression", compression.get_name()]);
+    let format = clap::ValueEnum::to_possible_value(&shape.format).ok_or("no such format")?;
+    child.args(["--compression", compression.get_name(), "--format", format.get_name()]);
+    child.args(["--threads", &args.threads.to_string()]);
     for (key, value) in &args.properties {
         child.arg("--property").arg(format!("{key}={value}"));
     }
@@ -86,12 +88,14 @@ impl Table {
     pub(crate) fn print(&self, args: &Args) {
         let shape = args.shape();
         println!(
-            "\n{} records, {} groups, {} partitions, {} windows, compression {}, {} rounds\n",
+            "\n{} records of {}, {} groups, {} partitions, {} hours, compression {}, {} threads, {} rounds\n",
             shape.records,
+            clap::ValueEnum::to_possible_value(&shape.format).map(|v| v.get_name().to_owned()).unwrap_or_default(),
             shape.groups,
             shape.partitions,
             shape.hours,
             clap::ValueEnum::to_possible_value(&shape.compression).map(|v| v.get_name().to_owned()).unwrap_or_default(),
+            args.threads,
             args.rounds
         );
         println!(

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use windrow::clock::Clock;
 use windrow::config::{KafkaConfig, Pipeline, SourceConfig};
-use windrow::decode::Decode;
-use windrow::decode::json::JsonDecoder;
+use windrow::decode::schemas::{Language, Origin, SchemaText};
+use windrow::decode::{Decode, key};
 use windrow::engine::Engine;
 use windrow::log::entry::Entry;
 use windrow::pipeline::writer::Instance;
@@ -21,7 +21,8 @@ use windrow::sink::store::Store;
 use windrow::source::kafka::KafkaSource;
 use windrow::source::{Event, Source};
 
-use crate::{Args, Outcome, process};
+use crate::topic::Form;
+use crate::{Args, Outcome, avro, process};
 
 /// How far the records go.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -109,7 +110,8 @@ pub(crate) fn run(stage: Stage, args: &Args) -> Outcome<()> {
     let measured = match stage {
         Stage::Bare => bare(watcher, kafka(&pipeline)?, args)?,
         _ => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(args.threads).enable_all().build()?;
             let outcome = runtime.block_on(async {
                 match stage {
                     Stage::Whole => whole(watcher, pipeline).await,
@@ -135,6 +137,8 @@ fn pipeline(args: &Args) -> Outcome<Pipeline> {
         if live { ["1 second", "0 seconds", "0 seconds"] } else { [&*args.window, &*args.lateness, "10 minutes"] };
     let commits = if args.stage == Some(Stage::Recover) { "1 second" } else { "10 seconds" };
     let text = include_str!("rides.toml")
+        .replace("FORMAT", &quoted(if args.format == Form::Avro { "avro" } else { "json" }))
+        .replace("# SCHEMA", if args.format == Form::Avro { "[source.schema]\nfile = \"ride.avsc\"" } else { "" })
         .replace("BROKERS", &quoted(&args.brokers))
         .replace("TOPIC", &quoted(&topic))
         .replace("WINDOW", &quoted(window))
@@ -144,7 +148,15 @@ fn pipeline(args: &Args) -> Outcome<Pipeline> {
         .replace("MEMORY", &quoted(&args.memory))
         .replace("SINK", &quoted(if args.sink.is_empty() { "unused" } else { &args.sink }))
         .replace("# PROPERTIES\n", &properties.collect::<String>());
-    Ok(Pipeline::parse(&text, "rides.toml", &|name| std::env::var(name).ok())?)
+    let mut pipeline = Pipeline::parse(&text, "rides.toml", &|name| std::env::var(name).ok())?;
+    let schema = SchemaText { language: Language::Avro, text: avro::SCHEMA.to_owned(), references: Vec::new() };
+    pipeline.reading.settings.origin = Origin::One(Arc::new(schema));
+    Ok(pipeline)
+}
+
+pub(crate) fn decoder(pipeline: &Pipeline) -> Outcome<Box<dyn Decode>> {
+    let topic = &kafka(pipeline)?.topic;
+    Ok(key::decoder(pipeline.format, &pipeline.columns, topic, &pipeline.reading.settings))
 }
 
 pub(crate) fn kafka(pipeline: &Pipeline) -> Outcome<&KafkaConfig> {
@@ -157,7 +169,7 @@ pub(crate) fn kafka(pipeline: &Pipeline) -> Outcome<&KafkaConfig> {
 /// The limit: the same client with the same settings, and nothing else.
 fn bare(mut watcher: Watcher, kafka: &KafkaConfig, args: &Args) -> Outcome<Measured> {
     use rdkafka::consumer::{Consumer, DefaultConsumerContext};
-    let inbox = Arc::new(windrow::source::kafka::inbox(kafka, DefaultConsumerContext)?);
+    let inbox = windrow::source::kafka::inbox(kafka, DefaultConsumerContext)?;
     let mut list = rdkafka::TopicPartitionList::new();
     for partition in 0..i32::try_from(args.partitions)? {
         if !inbox.lead(&kafka.topic, Partition(partition)) {
@@ -188,7 +200,7 @@ async fn cut_off(stage: Stage, mut watcher: Watcher, pipeline: Pipeline) -> Outc
     let clock = watcher.clock;
     let query = Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await?;
     let mut source = KafkaSource::connect(kafka(&pipeline)?, clock)?;
-    let mut decoder = JsonDecoder::new(&pipeline.columns, &kafka(&pipeline)?.topic);
+    let mut decoder = decoder(&pipeline)?;
     let mut engine = Engine::new(pipeline.window.clone(), Arc::new(query));
     let topic = source.describe().await?;
     let from: BTreeMap<Partition, Offset> = topic.partitions.keys().map(|&partition| (partition, Offset(0))).collect();
@@ -202,6 +214,7 @@ async fn cut_off(stage: Stage, mut watcher: Watcher, pipeline: Pipeline) -> Outc
         watcher.seen()?;
         read += records.len() as u64;
         if stage == Stage::Fetch {
+            source.take_back(records);
             continue;
         }
         let decoded = decoder.decode(records);
@@ -209,6 +222,7 @@ async fn cut_off(stage: Stage, mut watcher: Watcher, pipeline: Pipeline) -> Outc
             engine.push(&decoded, clock.now())?;
             engine.advance(clock.now());
         }
+        source.take_back(decoded.records);
     }
     let measured = watcher.measured(read);
     // Dropping all groups, and closing the client, are no part of it.
@@ -236,7 +250,7 @@ async fn whole(watcher: Watcher, pipeline: Pipeline) -> Outcome<Measured> {
     let query = Arc::new(Query::plan(&pipeline.sql, &pipeline.columns, &pipeline.tables).await?);
     let store = Store::open(&pipeline.sink.url, &pipeline.sink.properties, true)?;
     let source = Box::new(KafkaSource::connect(kafka(&pipeline)?, clock)?);
-    let decoder = Box::new(JsonDecoder::new(&pipeline.columns, &kafka(&pipeline)?.topic));
+    let decoder = decoder(&pipeline)?;
     let observer = Box::new(Noted(watcher.clone()));
     let instance = Instance::this();
     let parts = Parts { pipeline, query, source, decoder, store, instance, clock, observer, member: None };

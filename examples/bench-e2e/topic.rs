@@ -1,5 +1,6 @@
 //! The topic that is read, and the truth about it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use windrow::generate::{Generator, Kind, Plan};
 use windrow::source::produce::{Message, Producer};
 
 use crate::Outcome;
+use crate::avro::Ride;
 
 /// Groups of rides as they are generated: the zones of a city.
 pub(crate) const ZONES: u32 = 260;
@@ -33,6 +35,15 @@ pub(crate) enum Compression {
     Zstd,
 }
 
+/// What the records are.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// JSON, as generated
+    Json,
+    /// Avro, by a schema file
+    Avro,
+}
+
 /// What the topic holds.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Shape {
@@ -41,6 +52,7 @@ pub(crate) struct Shape {
     pub(crate) partitions: u32,
     pub(crate) hours: u32,
     pub(crate) compression: Compression,
+    pub(crate) format: Form,
     /// The length of windows in microseconds, of which the topic knows nothing.
     pub(crate) window: i64,
 }
@@ -59,7 +71,8 @@ impl Shape {
     /// The topic's name says all of it, so one that is there need not be filled again.
     pub(crate) fn name(&self) -> String {
         let Self { records, groups, partitions, hours, .. } = self;
-        format!("windrow-bench-{records}-{groups}-{partitions}-{hours}h-{}", self.codec())
+        let format = if self.format == Form::Avro { "avro-" } else { "" };
+        format!("windrow-bench-{format}{records}-{groups}-{partitions}-{hours}h-{}", self.codec())
     }
 
     fn codec(&self) -> &'static str {
@@ -92,6 +105,22 @@ impl Shape {
                 group = u32::try_from(scatter(number) % u64::from(self.groups))?;
                 renamed(&original, group, &mut value)?;
             }
+            if self.format == Form::Avro {
+                let key = String::from_utf8_lossy(&record.key);
+                let known = (self.groups == ZONES).then(|| Kind::Rides.group_name(fact.group));
+                let zone = known.map_or_else(|| zone(group).into(), Cow::from);
+                let ride = Ride {
+                    id: &key,
+                    pickup_at: fact.event_time.0 - 900_000_000,
+                    dropoff_at: fact.event_time.0,
+                    distance: number as f64 / 8.0,
+                    pickup: &zone,
+                    dropoff: "Upper East Side South",
+                    tip: 1.25,
+                    cents: i32::try_from(fact.amount)?,
+                };
+                value = ride.encoded();
+            }
             let start = fact.event_time.0.div_euclid(self.window) * self.window;
             let sums = truth.sums.entry((start, group)).or_default();
             *sums = (sums.0 + fact.amount, sums.1 + 1);
@@ -101,6 +130,10 @@ impl Shape {
     }
 }
 
+fn zone(group: u32) -> String {
+    format!("Zone {group:07}")
+}
+
 /// The record with its pickup zone's name replaced.
 fn renamed(original: &[u8], group: u32, out: &mut Vec<u8>) -> Outcome<()> {
     const MEMBER: &[u8] = b"\"pickup_location\":\"";
@@ -108,7 +141,7 @@ fn renamed(original: &[u8], group: u32, out: &mut Vec<u8>) -> Outcome<()> {
     let start = at + MEMBER.len();
     let end = start + original[start..].iter().position(|&byte| byte == b'"').ok_or("a zone without its end")?;
     out.extend_from_slice(&original[..start]);
-    out.extend_from_slice(format!("Zone {group:07}").as_bytes());
+    out.extend_from_slice(zone(group).as_bytes());
     out.extend_from_slice(&original[end..]);
     Ok(())
 }
