@@ -16,7 +16,7 @@ use crate::servers::{Server, Servers};
 use crate::support::place::Place;
 use crate::support::process::{Running, run};
 use crate::support::rides::SECOND;
-use crate::support::{eventually, seed, skip};
+use crate::support::{eventually, skip};
 use crate::watch::Watch;
 
 const PARTITIONS: usize = 12;
@@ -173,7 +173,7 @@ fn whatever_is_done_to_instances_that_share_a_topic_every_published_row_is_right
     let sending = load.send();
     let place = &load.world.place;
     let mut group = Group {
-        rng: ChaCha8Rng::seed_from_u64(seed()),
+        rng: ChaCha8Rng::seed_from_u64(load.seed),
         place,
         file: shared,
         clock: Clock::system(),

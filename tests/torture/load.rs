@@ -29,6 +29,8 @@ pub(crate) struct Load {
     pub(crate) truth: Truth,
     /// Reads the topic straight from the broker.
     pub(crate) pipeline: PipelineFile,
+    /// What is drawn from it is the same in another run with it.
+    pub(crate) seed: u64,
     lines: Arc<Vec<Vec<Line>>>,
     seconds: usize,
 }
@@ -45,8 +47,9 @@ impl Load {
         let partition_count = partitions.try_into().unwrap();
         let world = World::new(Broker::at(&servers.brokers()), Place::on(servers.s3()), partition_count);
         // Ten seconds of event time a second, so that a window closes each second.
+        let seed = seed();
         let plan = Plan {
-            seed: seed(),
+            seed,
             records: vec![records; partitions],
             span: i64::try_from(seconds).unwrap() * 10 * SECOND,
             disorder: SECOND,
@@ -59,7 +62,7 @@ impl Load {
         let mut pipeline = PipelineFile::over_topic(&world);
         pipeline.window += "emit = \"early\"\n";
         let truth = Truth::of(&lines, pipeline.shape, 0);
-        Self { world, truth, pipeline, lines, seconds }
+        Self { world, truth, pipeline, seed, lines, seconds }
     }
 
     /// Begins to send all partitions side by side at an even pace.

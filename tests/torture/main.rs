@@ -36,7 +36,7 @@ use chaos::Chaos;
 use load::{CALM, Load};
 use servers::Servers;
 use support::process::run;
-use support::{eventually, seed, skip};
+use support::{eventually, skip};
 use watch::Watch;
 
 const PARTITIONS: usize = 3;
@@ -63,7 +63,7 @@ fn whatever_is_done_to_it_every_published_row_is_right() {
 
     let sending = load.send();
     let place = &load.world.place;
-    let mut chaos = Chaos::new(ChaCha8Rng::seed_from_u64(seed()), &servers, place, proxied);
+    let mut chaos = Chaos::new(ChaCha8Rng::seed_from_u64(load.seed), &servers, place, proxied);
     let mut watch = Watch::new(place, &load.truth);
     chaos.rage(Duration::from_secs(seconds.try_into().unwrap()), &mut watch);
     sending.hurry();
