@@ -77,5 +77,6 @@ fn whatever_is_done_to_it_every_published_row_is_right() {
     // Whoever wrote last may have died; it is known to be gone.
     run(place.windrow().args(["run", "--once", "--close-all"]).arg(&direct)).expect(0);
     eprintln!("{done}\n{}", load.judge(watch, &direct));
+    assert_eq!(load.committed(), load.ends());
     assert!(done.takeovers > 0, "no frozen instance was taken over from");
 }

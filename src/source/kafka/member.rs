@@ -249,13 +249,14 @@ impl Polling {
         self.client()
     }
 
-    /// Passes on the newest offsets that were published.
+    /// Passes on offsets that were published.
     fn commit(&self, client: &Client) {
-        let Some(list) = self.commits.try_iter().last() else { return };
-        if self.watched.settled.load(Ordering::Relaxed)
-            && let Err(error) = client.commit(&list, CommitMode::Async)
-        {
-            tracing::debug!("cannot commit offsets to Kafka: {error}");
+        for list in self.commits.try_iter() {
+            if self.watched.settled.load(Ordering::Relaxed)
+                && let Err(error) = client.commit(&list, CommitMode::Async)
+            {
+                tracing::debug!("cannot commit offsets to Kafka: {error}");
+            }
         }
     }
 

@@ -31,8 +31,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of a batch whose memory is worth being used again: with less, many partitions would each hold on to a lot.
 pub(super) const WORTH_KEEPING: usize = BATCH_BYTES / 2;
 /// Records and bytes that wait in unfinished batches of all partitions.
-const OPEN_RECORDS: usize = 1 << 16;
-const OPEN_BYTES: usize = 16 << 20;
+const OPEN_RECORDS: usize = 1 << 15;
+const OPEN_BYTES: usize = 4 << 20;
 /// How long the client may take to get to know the topic before anything is read.
 const ACQUAINTANCE: Duration = Duration::from_secs(2);
 /// How long to wait for records before looking around.
