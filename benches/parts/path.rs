@@ -187,7 +187,10 @@ pub(crate) fn newest_long(_: usize) -> Box<dyn FnMut()> {
 fn finding(entries: u64) -> Box<dyn FnMut()> {
     let committing = Committing::after(entries);
     Box::new(move || {
-        let found = committing.runtime.block_on(log::store::newest(&committing.store)).unwrap();
+        // The folder, too, lives as long as this does.
+        let Committing { folder, runtime, store, .. } = &committing;
+        assert!(folder.path().exists());
+        let found = runtime.block_on(log::store::newest(store)).unwrap();
         assert_eq!(found.unwrap().entry.sequence, Sequence(entries));
     })
 }
